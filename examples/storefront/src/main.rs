@@ -1,2 +1,110 @@
-//! A shop.
-fn main() {}
+//! A shop on PostgreSQL that grows one measured step at a time, and the load to measure it.
+
+mod app;
+mod db;
+mod error;
+mod input;
+mod orders;
+mod products;
+mod read_path;
+mod rng;
+mod seed;
+mod serve;
+mod shutdown;
+mod statements;
+mod users;
+mod write;
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio_postgres::Config;
+use tracing_subscriber::EnvFilter;
+
+/// A shop on PostgreSQL, and the load to measure it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fills the schema `storefront` with made-up rows, replacing those that it held.
+    Seed {
+        #[command(flatten)]
+        database: DatabaseUrl,
+        #[command(flatten)]
+        sizes: seed::Sizes,
+        /// Prints what was done as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Opens the shop; prints its URL as the first line.
+    Serve {
+        #[command(flatten)]
+        database: DatabaseUrl,
+        #[command(flatten)]
+        options: serve::Options,
+    },
+}
+
+#[derive(Args, Debug)]
+struct DatabaseUrl {
+    /// postgres://user:password@host:port/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Config,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", chain(&*e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Seed { database, sizes, json } => {
+            let done = seed::run(database.database_url, sizes).await?;
+            if json {
+                println!("{}", serde_json::to_string(&done)?);
+            } else {
+                println!(
+                    "{} products, {} users, {} orders in {:.1} s (seed {})",
+                    done.products, done.users, done.orders, done.seconds, done.seed
+                );
+            }
+            Ok(())
+        }
+        Command::Serve { database, options } => {
+            serve::run(database.database_url, options).await
+        }
+    }
+}
+
+/// The error and its causes, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! The shop, wired: what it is made of, and which path leads where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::db::Database;
+use crate::error::{Error, no_such_method, no_such_route};
+use crate::input::BODY_LIMIT;
+use crate::orders;
+use crate::products::{self, Products};
+use crate::read_path::ReadPath;
+use crate::users::{self, Users};
+
+/// What every handler can reach.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    pub(crate) products: Products,
+    pub(crate) users: Users,
+    /// For what is never cached.
+    pub(crate) db: Database,
+    prometheus: PrometheusHandle,
+}
+
+impl Shop {
+    pub(crate) fn new(db: Database, prometheus: PrometheusHandle) -> Self {
+        Self {
+            products: Products::new(db.clone(), ReadPath::Database),
+            users: Users::new(db.clone(), ReadPath::Database),
+            db,
+            prometheus,
+        }
+    }
+}
+
+/// Every path of the shop.
+pub(crate) fn router(shop: Arc<Shop>) -> Router {
+    Router::new()
+        .route("/products/{id}", get(products::show).put(products::revise))
+        .route("/users/{id}", get(users::show).put(users::revise))
+        .route("/users/{id}/orders", get(orders::list).post(orders::place))
+        .route("/metrics", get(exposition))
+        .route("/healthz", get(health))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        // A body is small, and does not dawdle.
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(10)))
+        // Outermost: whatever breaks within is answered.
+        .layer(CatchPanicLayer::custom(|_| Error::internal().into_response()))
+        .with_state(shop)
+}
+
+async fn exposition(State(shop): State<Arc<Shop>>) -> String {
+    shop.prometheus.render()
+}
+
+/// Says that the process serves, not that the database does: pages from the cache outlive it.
+async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}

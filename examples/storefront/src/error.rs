@@ -1,0 +1,129 @@
+//! What the shop answers when it cannot do as asked: always JSON, always with a way out.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::error;
+
+use crate::db::DbError;
+
+/// A refusal: its status, and what is wrong, where, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Error {
+    pub(crate) status: StatusCode,
+    /// Stable, for programs.
+    pub(crate) code: &'static str,
+    pub(crate) what: String,
+    pub(crate) place: String,
+    pub(crate) fix: String,
+}
+
+impl Error {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        what: impl Into<String>,
+        place: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self { status, code, what: what.into(), place: place.into(), fix: fix.into() }
+    }
+
+    /// Nobody and nothing has this id.
+    pub(crate) fn unknown(kind: &str, id: i64, place: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown_id",
+            format!("there is no {kind} {id}"),
+            place,
+            format!("ask for a {kind} that exists; a seeded shop numbers them from 1"),
+        )
+    }
+
+    fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "source_unavailable",
+            "the shop's database does not answer at the moment",
+            "the server",
+            "try again in a moment",
+        )
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the shop failed to handle this request",
+            "the server",
+            "nothing is wrong with the request; the server's log has the cause",
+        )
+    }
+}
+
+/// Transient failures are for the caller to retry; anything else is a bug, and is logged.
+impl From<&DbError> for Error {
+    fn from(cause: &DbError) -> Self {
+        if cause.is_transient() {
+            return Self::unavailable();
+        }
+        error!(error = cause as &dyn std::error::Error, "the database refused a statement");
+        Self::internal()
+    }
+}
+
+impl From<DbError> for Error {
+    fn from(cause: DbError) -> Self {
+        Self::from(&cause)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: Said,
+        }
+
+        #[derive(Serialize)]
+        struct Said {
+            status: u16,
+            code: &'static str,
+            what: String,
+            #[serde(rename = "where")]
+            place: String,
+            fix: String,
+        }
+
+        let Self { status, code, what, place, fix } = self;
+        let error = Said { status: status.as_u16(), code, what, place, fix };
+        let mut response = (status, Json(Body { error })).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Answers for paths that lead nowhere.
+pub(crate) async fn no_such_route(uri: Uri) -> Error {
+    Error::new(
+        StatusCode::NOT_FOUND,
+        "unknown_path",
+        format!("there is nothing at {}", uri.path()),
+        "the path",
+        "use /products/{id}, /users/{id}, /users/{id}/orders, /metrics or /healthz",
+    )
+}
+
+/// Answers for methods that a path does not have; `Allow` names those that it has.
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Error {
+    Error::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{} does not take {method}", uri.path()),
+        "the method",
+        "use one of the methods that the Allow header of this answer names",
+    )
+}

@@ -1,0 +1,128 @@
+//! The catalogue: product pages, and their changes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use crate::app::Shop;
+use crate::db::{Database, DbError};
+use crate::error::Error;
+use crate::input::{Body, Id, PathId, number, text};
+use crate::read_path::ReadPath;
+use crate::statements::Statement;
+use crate::write::to_its_end;
+
+/// A product's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProductId(pub(crate) i64);
+
+impl Id for ProductId {
+    const KIND: &'static str = "product";
+
+    fn new(id: i64) -> Self {
+        Self(id)
+    }
+}
+
+/// What a product page shows.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Product {
+    id: i64,
+    name: String,
+    description: String,
+    price_cents: i64,
+    stock: i64,
+    updated_at: String,
+}
+
+impl From<&Row> for Product {
+    fn from(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            name: row.get(1),
+            description: row.get(2),
+            price_cents: row.get(3),
+            stock: row.get(4),
+            updated_at: row.get(5),
+        }
+    }
+}
+
+/// The body of `PUT /products/{id}`: the product as it shall be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revision {
+    name: String,
+    description: String,
+    price_cents: i64,
+    stock: i64,
+}
+
+impl Revision {
+    fn check(self) -> Result<Self, Error> {
+        text("name", &self.name, 200)?;
+        text("description", &self.description, 4_000)?;
+        number("price_cents", self.price_cents, 0..=100_000_000)?;
+        number("stock", self.stock, 0..=1_000_000)?;
+        Ok(self)
+    }
+}
+
+/// `GET /products/{id}`
+pub(crate) async fn show(
+    State(shop): State<Arc<Shop>>,
+    PathId(id): PathId<ProductId>,
+) -> Result<Response, Error> {
+    let product = shop.products.get(id).await?;
+    let product = product.ok_or_else(|| Error::unknown("product", id.0, "the path"))?;
+    Ok(Json(&*product).into_response())
+}
+
+/// `PUT /products/{id}`
+pub(crate) async fn revise(
+    State(shop): State<Arc<Shop>>,
+    PathId(id): PathId<ProductId>,
+    Body(revision): Body<Revision>,
+) -> Result<Json<Product>, Error> {
+    let revision = revision.check()?;
+    let product = to_its_end(async move { shop.products.revise(id, revision).await }).await?;
+    product.map(Json).ok_or_else(|| Error::unknown("product", id.0, "the path"))
+}
+
+/// Products, by id.
+#[derive(Debug)]
+pub(crate) struct Products {
+    db: Database,
+    reads: ReadPath,
+}
+
+impl Products {
+    pub(crate) fn new(db: Database, reads: ReadPath) -> Self {
+        Self { db, reads }
+    }
+
+    pub(crate) async fn get(&self, id: ProductId) -> Result<Option<Arc<Product>>, Error> {
+        let db = self.db.clone();
+        self.reads.get(|| async move { by_id(&db, id).await }).await
+    }
+
+    async fn revise(&self, id: ProductId, new: Revision) -> Result<Option<Product>, Error> {
+        let row = self
+            .db
+            .query_opt(
+                Statement::UpdateProduct,
+                &[&id.0, &new.name, &new.description, &new.price_cents, &new.stock],
+            )
+            .await;
+        Ok(row?.as_ref().map(Product::from))
+    }
+}
+
+async fn by_id(db: &Database, id: ProductId) -> Result<Option<Product>, DbError> {
+    let row = db.query_opt(Statement::ProductById, &[&id.0]).await?;
+    Ok(row.as_ref().map(Product::from))
+}

@@ -1,0 +1,137 @@
+//! `storefront serve`: from the options to a server that ends in good order.
+
+use std::error::Error;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use axum::serve::ListenerExt;
+use clap::{Args, ValueEnum};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{interval, sleep};
+use tokio_postgres::Config;
+use tracing::{info, warn};
+
+use crate::app::{Shop, router};
+use crate::db::Database;
+use crate::shutdown::asked_to_stop;
+
+/// How long requests in flight may take after the process was asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Options of `storefront serve`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Whether reads go through the cache.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    cache: Switch,
+    /// The most connections to the database.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    connections: u32,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+/// Serves until SIGTERM or Ctrl-C. The first line on stdout is the shop's URL, printed when
+/// it is ready.
+///
+/// # Errors
+///
+/// When the shop cannot start.
+pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn Error>> {
+    let stop = asked_to_stop()?;
+    // Before anything that counts: handles bind to the recorder that is there.
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let db = Database::connect(config, options.connections).await.map_err(Startup::new)?;
+    let shop = Arc::new(Shop::new(db, prometheus.clone()));
+    let listener = TcpListener::bind(options.listen).await?;
+
+    announce(listener.local_addr()?)?;
+    tokio::select! {
+        served = serve(listener, Arc::clone(&shop), stop) => served?,
+        () = upkeep(prometheus) => {}
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn serve(
+    listener: TcpListener,
+    shop: Arc<Shop>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = listener.tap_io(|tcp| {
+        if let Err(e) = tcp.set_nodelay(true) {
+            info!("a connection without TCP_NODELAY: {e}");
+        }
+    });
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router(shop)).with_graceful_shutdown(async move {
+        stop.await;
+        info!("asked to stop: finishing what is in flight");
+        // Nobody listens only if the server has ended already.
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        served = server => served,
+        () = async { let _ = stopped.await; sleep(DRAIN).await } => {
+            warn!("requests were still in flight after {DRAIN:?}");
+            Ok(())
+        }
+    }
+}
+
+/// One line, flushed: who started this process waits for it.
+fn announce(address: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "http://{address}")?;
+    stdout.flush()
+}
+
+/// Keeps the recorder's histograms from growing while nobody scrapes them.
+async fn upkeep(prometheus: PrometheusHandle) {
+    let mut every = interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        prometheus.run_upkeep();
+    }
+}
+
+/// Why the shop could not open, with the way out.
+#[derive(Debug)]
+struct Startup(crate::db::DbError);
+
+impl Startup {
+    fn new(cause: crate::db::DbError) -> Self {
+        Self(cause)
+    }
+}
+
+impl fmt::Display for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_unseeded() {
+            "the database has no shop in it yet; run `storefront seed` with the same \
+             --database-url first"
+        } else {
+            "cannot open the database; check --database-url and that the server runs"
+        })
+    }
+}
+
+impl Error for Startup {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}

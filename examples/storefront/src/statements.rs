@@ -1,0 +1,123 @@
+//! Every statement that the shop sends while it serves.
+
+/// A prepared statement. Its label is the `statement` label of `storefront_db_queries_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Statement {
+    ProductById,
+    ProductsByIds,
+    ProductIds,
+    UpdateProduct,
+    ProfileById,
+    UpdateUser,
+    OrdersOfUser,
+    PlaceOrder,
+}
+
+impl Statement {
+    /// In the order of the variants, so that `statement as usize` is its place.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::ProductById,
+        Self::ProductsByIds,
+        Self::ProductIds,
+        Self::UpdateProduct,
+        Self::ProfileById,
+        Self::UpdateUser,
+        Self::OrdersOfUser,
+        Self::PlaceOrder,
+    ];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::ProductById => "product_by_id",
+            Self::ProductsByIds => "products_by_ids",
+            Self::ProductIds => "product_ids",
+            Self::UpdateProduct => "update_product",
+            Self::ProfileById => "profile_by_id",
+            Self::UpdateUser => "update_user",
+            Self::OrdersOfUser => "orders_of_user",
+            Self::PlaceOrder => "place_order",
+        }
+    }
+
+    /// Times leave the database as RFC 3339 text in UTC: the shop only passes them on.
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::ProductById => {
+                "SELECT id, name, description, price_cents, stock,
+                        to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM storefront.products WHERE id = $1"
+            }
+            Self::ProductsByIds => {
+                "SELECT id, name, description, price_cents, stock,
+                        to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM storefront.products WHERE id = ANY ($1)"
+            }
+            Self::ProductIds => "SELECT id FROM storefront.products ORDER BY id",
+            Self::UpdateProduct => {
+                "UPDATE storefront.products
+                 SET name = $2, description = $3, price_cents = $4, stock = $5, updated_at = now()
+                 WHERE id = $1
+                 RETURNING id, name, description, price_cents, stock,
+                        to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+            }
+            // One row for each of the last orders, the user's columns on every one of them.
+            Self::ProfileById => {
+                "SELECT u.id, u.name, u.email, u.city, total.orders, total.units,
+                        last.id, last.product_id, last.quantity,
+                        to_char(last.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM storefront.users u
+                 CROSS JOIN LATERAL (
+                     SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units
+                     FROM storefront.orders WHERE user_id = u.id
+                 ) total
+                 LEFT JOIN LATERAL (
+                     SELECT id, product_id, quantity, placed_at
+                     FROM storefront.orders WHERE user_id = u.id
+                     ORDER BY placed_at DESC, id DESC LIMIT 5
+                 ) last ON true
+                 WHERE u.id = $1
+                 ORDER BY last.placed_at DESC, last.id DESC"
+            }
+            Self::UpdateUser => {
+                "UPDATE storefront.users SET name = $2, email = $3, city = $4 WHERE id = $1
+                 RETURNING id, name, email, city"
+            }
+            // One row with nulls for a user without orders, none for no user.
+            Self::OrdersOfUser => {
+                "SELECT o.id, o.product_id, o.quantity,
+                        to_char(o.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM storefront.users u
+                 LEFT JOIN LATERAL (
+                     SELECT id, product_id, quantity, placed_at
+                     FROM storefront.orders WHERE user_id = u.id
+                     ORDER BY placed_at DESC, id DESC LIMIT 50
+                 ) o ON true
+                 WHERE u.id = $1
+                 ORDER BY o.placed_at DESC, o.id DESC"
+            }
+            // Takes the stock and writes the order, both or neither.
+            Self::PlaceOrder => {
+                "WITH taken AS (
+                     UPDATE storefront.products SET stock = stock - $3, updated_at = now()
+                     WHERE id = $2 AND stock >= $3 RETURNING id
+                 )
+                 INSERT INTO storefront.orders (user_id, product_id, quantity)
+                 SELECT $1, id, $3 FROM taken
+                 RETURNING id, product_id, quantity,
+                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_in_the_order_of_the_variants() {
+        for (place, statement) in Statement::ALL.into_iter().enumerate() {
+            assert_eq!(statement as usize, place, "{}", statement.label());
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Accounts, and the profile page that sums up what its user has ordered.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use crate::app::Shop;
+use crate::db::{Database, DbError};
+use crate::error::Error;
+use crate::input::{Body, Id, PathId, email, text};
+use crate::orders::Order;
+use crate::read_path::ReadPath;
+use crate::statements::Statement;
+use crate::write::to_its_end;
+
+/// A user's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UserId(pub(crate) i64);
+
+impl Id for UserId {
+    const KIND: &'static str = "user";
+
+    fn new(id: i64) -> Self {
+        Self(id)
+    }
+}
+
+/// What is stored of a user.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Account {
+    id: i64,
+    name: String,
+    email: String,
+    city: String,
+}
+
+impl From<&Row> for Account {
+    fn from(row: &Row) -> Self {
+        Self { id: row.get(0), name: row.get(1), email: row.get(2), city: row.get(3) }
+    }
+}
+
+/// What a profile page shows. Orders name products by id: a profile that held their names
+/// would have to be invalidated with every product.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Profile {
+    #[serde(flatten)]
+    account: Account,
+    orders: i64,
+    units: i64,
+    last_orders: Vec<Order>,
+}
+
+/// The body of `PUT /users/{id}`: the account as it shall be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revision {
+    name: String,
+    email: String,
+    city: String,
+}
+
+impl Revision {
+    fn check(self) -> Result<Self, Error> {
+        text("name", &self.name, 200)?;
+        email("email", &self.email)?;
+        text("city", &self.city, 200)?;
+        Ok(self)
+    }
+}
+
+/// `GET /users/{id}`
+pub(crate) async fn show(
+    State(shop): State<Arc<Shop>>,
+    PathId(id): PathId<UserId>,
+) -> Result<Response, Error> {
+    let profile = shop.users.profile(id).await?;
+    let profile = profile.ok_or_else(|| Error::unknown("user", id.0, "the path"))?;
+    Ok(Json(&*profile).into_response())
+}
+
+/// `PUT /users/{id}`
+pub(crate) async fn revise(
+    State(shop): State<Arc<Shop>>,
+    PathId(id): PathId<UserId>,
+    Body(revision): Body<Revision>,
+) -> Result<Json<Account>, Error> {
+    let revision = revision.check()?;
+    let account = to_its_end(async move { shop.users.revise(id, revision).await }).await?;
+    account.map(Json).ok_or_else(|| Error::unknown("user", id.0, "the path"))
+}
+
+/// Users, by id.
+#[derive(Debug)]
+pub(crate) struct Users {
+    db: Database,
+    profiles: ReadPath,
+}
+
+impl Users {
+    pub(crate) fn new(db: Database, profiles: ReadPath) -> Self {
+        Self { db, profiles }
+    }
+
+    pub(crate) async fn profile(&self, id: UserId) -> Result<Option<Arc<Profile>>, Error> {
+        let db = self.db.clone();
+        self.profiles.get(|| async move { profile_of(&db, id).await }).await
+    }
+
+    async fn revise(&self, id: UserId, new: Revision) -> Result<Option<Account>, Error> {
+        let row = self
+            .db
+            .query_opt(Statement::UpdateUser, &[&id.0, &new.name, &new.email, &new.city])
+            .await;
+        match row {
+            Ok(row) => Ok(row.as_ref().map(Account::from)),
+            Err(e) if e.is_taken() => Err(Error::new(
+                StatusCode::CONFLICT,
+                "email_taken",
+                "another user has this mail address",
+                "the field `email` of the body",
+                "use an address of this user's own",
+            )),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+async fn profile_of(db: &Database, id: UserId) -> Result<Option<Profile>, DbError> {
+    let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
+    Ok(rows.first().map(|row| Profile {
+        account: Account::from(row),
+        orders: row.get(4),
+        units: row.get(5),
+        last_orders: rows.iter().filter_map(|row| Order::at(row, 6)).collect(),
+    }))
+}
