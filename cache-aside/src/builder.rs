@@ -1,0 +1,223 @@
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::cache::CacheAside;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::epoch::Epochs;
+use crate::error::BuildError;
+use crate::flight::Flights;
+use crate::key::CacheKey;
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::store::Store;
+
+/// The longest duration that a setting may have: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The settings of a [`CacheAside`]. Made by [`CacheAside::builder`].
+#[must_use]
+pub struct CacheBuilder<K, V> {
+    name: String,
+    store: Option<Box<dyn Store<K, V>>>,
+    policy: Policy,
+    load_timeout: Duration,
+    error_ttl: Duration,
+    clock: Option<Clock>,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            name,
+            store: None,
+            policy: Policy {
+                ttl: Duration::from_secs(5 * 60),
+                negative_ttl: None,
+                jitter: 0.1,
+                stale_while_revalidate: Duration::ZERO,
+                stale_if_error: Duration::ZERO,
+                early_refresh: 0.0,
+            },
+            load_timeout: Duration::from_secs(10),
+            error_ttl: Duration::ZERO,
+            clock: None,
+        }
+    }
+
+    /// Keeps entries in this process, in `store`. Required.
+    pub fn l1(mut self, store: impl Store<K, V>) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// How long a value is fresh, from the moment its load *began*. The default
+    /// is 5 minutes. A load that takes longer than this is never a hit.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.policy.ttl = ttl;
+        self
+    }
+
+    /// Shortens each TTL by chance, by up to this share of it, so that entries
+    /// that were loaded together do not expire together. From 0 to below 1; the
+    /// default is 0.1. A TTL is never made longer.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.policy.jitter = share;
+        self
+    }
+
+    /// How long it is remembered that the source has no such row. By default
+    /// that is not remembered. Whoever creates a row must invalidate its key.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.policy.negative_ttl = Some(ttl);
+        self
+    }
+
+    /// For this long after its TTL a value is still served, while one load
+    /// renews it in the background. The default is zero: expired is a miss. An
+    /// invalidated value is never served.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.policy.stale_while_revalidate = window;
+        self
+    }
+
+    /// For this long after its TTL a value is served if its load fails. The
+    /// default is zero. An invalidated value is never served.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.policy.stale_if_error = window;
+        self
+    }
+
+    /// Renews entries by chance shortly *before* they expire, sooner the longer
+    /// their load takes and the more they are read (XFetch). `beta` above 0
+    /// turns it on, 1 is the paper's choice, more is earlier. Off by default.
+    pub fn early_refresh(mut self, beta: f64) -> Self {
+        // Zero means off inside; asking for it is a mistake that `build` names.
+        self.policy.early_refresh = if beta == 0.0 { f64::NAN } else { beta };
+        self
+    }
+
+    /// Gives up on a load after this long. The default is 10 seconds.
+    pub fn load_timeout(mut self, timeout: Duration) -> Self {
+        self.load_timeout = timeout;
+        self
+    }
+
+    /// Answers with a failed load's error for this long before the source is
+    /// asked again. The default is zero: those who waited share the error, and
+    /// the next caller loads. While it lasts, one small task an erring key is
+    /// kept.
+    pub fn error_ttl(mut self, ttl: Duration) -> Self {
+        self.error_ttl = ttl;
+        self
+    }
+
+    /// Takes time from `clock`, so that tests can pause and advance it.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The cache. Where this is called within a Tokio runtime, that runtime
+    /// serves callers that have none. With the `metrics` feature, install the
+    /// recorder before.
+    ///
+    /// # Errors
+    ///
+    /// A setting that is missing, makes no sense, or contradicts another.
+    pub fn build(self) -> Result<CacheAside<K, V>, BuildError> {
+        self.check()?;
+        let store = self.store.ok_or_else(|| {
+            BuildError::new("l1", "no store is given; try `.l1(Moka::entries(100_000))`")
+        })?;
+        Ok(CacheAside::new(Engine {
+            epochs: Epochs::for_entries(store.capacity()),
+            store,
+            hasher: foldhash::fast::RandomState::default(),
+            flights: Flights::new(),
+            clock: self.clock.unwrap_or_else(Clock::system),
+            policy: self.policy,
+            load_timeout: self.load_timeout,
+            error_ttl: self.error_ttl,
+            runtime: Handle::try_current().ok(),
+            metrics: Metrics::new(&self.name),
+            failing: AtomicBool::new(false),
+            name: self.name.into_boxed_str(),
+        }))
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let refuse = |setting, reason: String| Err(BuildError::new(setting, reason));
+        let p = &self.policy;
+        if self.name.is_empty()
+            || self.name.contains(|c: char| c.is_control() || "{}".contains(c))
+        {
+            let reason = format!(
+                "{:?} must not be empty, nor hold braces or control characters",
+                self.name
+            );
+            return refuse("builder", reason);
+        }
+        for (setting, duration) in [
+            ("ttl", p.ttl),
+            ("load_timeout", self.load_timeout),
+            ("negative_ttl", p.negative_ttl.unwrap_or(Duration::from_secs(1))),
+        ] {
+            if duration.is_zero() {
+                return refuse(
+                    setting,
+                    "zero would mean that it never holds; leave it out".into(),
+                );
+            }
+        }
+        for (setting, duration) in [
+            ("ttl", p.ttl),
+            ("negative_ttl", p.negative_ttl.unwrap_or_default()),
+            ("stale_while_revalidate", p.stale_while_revalidate),
+            ("stale_if_error", p.stale_if_error),
+            ("load_timeout", self.load_timeout),
+            ("error_ttl", self.error_ttl),
+        ] {
+            if duration > LONGEST {
+                return refuse(setting, format!("{duration:?} is more than a hundred years"));
+            }
+        }
+        if !(0.0..1.0).contains(&p.jitter) {
+            let reason = format!("{} is not a share from 0 to below 1", p.jitter);
+            return refuse("jitter", reason);
+        }
+        if !(p.early_refresh >= 0.0 && p.early_refresh.is_finite()) {
+            let reason = "beta must be above 0 and finite; leave it out to turn it off";
+            return refuse("early_refresh", reason.into());
+        }
+        let [revalidate, on_error] = [p.stale_while_revalidate, p.stale_if_error];
+        if !on_error.is_zero() && on_error <= revalidate {
+            let reason = format!(
+                "{on_error:?} is within stale_while_revalidate ({revalidate:?}), which serves \
+                 stale values whether or not there is an error; make it longer or leave it out"
+            );
+            return refuse("stale_if_error", reason);
+        }
+        if self.error_ttl > p.ttl {
+            let reason =
+                format!("{:?} is longer than the TTL of values ({:?})", self.error_ttl, p.ttl);
+            return refuse("error_ttl", reason);
+        }
+        Ok(())
+    }
+}
+
+impl<K, V> fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .field("load_timeout", &self.load_timeout)
+            .field("error_ttl", &self.error_ttl)
+            .finish_non_exhaustive()
+    }
+}

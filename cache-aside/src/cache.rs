@@ -1,0 +1,308 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::builder::CacheBuilder;
+use crate::clock::Tick;
+use crate::engine::{Engine, Explanation, Look, Warm};
+use crate::error::{BoxError, Error};
+use crate::key::CacheKey;
+use crate::loaded::{LoadContext, Loaded};
+
+/// A cache in front of a source: looks in the cache, loads on a miss, keeps the
+/// value with a TTL. Whoever writes to the source invalidates.
+///
+/// A handle is cheap to clone; all clones are one cache.
+///
+/// **The guarantee.** Once [`invalidate`](Self::invalidate) or
+/// [`clear`](Self::clear) has returned, no read that starts in this process,
+/// on any path, returns a value whose load began before. It rests on these
+/// conditions: the write to the source is committed *before* `invalidate` is
+/// called; loaders read a source that shows committed writes (a lagging replica
+/// does not); and what another process writes is seen here after the TTL and
+/// the longer stale window at the latest.
+///
+/// **Loads.** A load runs as a task of its own, with a deadline, on the runtime
+/// of the caller who missed, or else on that where the cache was built. It ends
+/// when it is done: neither its callers nor the cache's handles stop it when
+/// they are dropped. The runtime needs its timer (`enable_time`). One load
+/// serves all who ask for its key meanwhile. A loader that asks for its own key
+/// waits for itself until the deadline.
+pub struct CacheAside<K, V> {
+    engine: Arc<Engine<K, V>>,
+}
+
+/// What [`get`](CacheAside::get) found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lookup<V> {
+    /// A value.
+    Hit(Arc<V>),
+    /// The source is known not to have such a row.
+    Absent,
+    /// Nothing that may be served.
+    Miss,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
+    /// Starts to build a cache called `name`: the label of its metrics.
+    pub fn builder(name: impl Into<String>) -> CacheBuilder<K, V> {
+        CacheBuilder::new(name.into())
+    }
+
+    pub(crate) fn new(engine: Engine<K, V>) -> Self {
+        Self { engine: Arc::new(engine) }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine<K, V>> {
+        &self.engine
+    }
+
+    /// Serves `key` from the cache, or loads it. `None` means that the source
+    /// has no such row.
+    ///
+    /// `loader` is called in the caller, and only if there is something to load;
+    /// it may borrow. The future that it returns outlives the caller.
+    ///
+    /// # Errors
+    ///
+    /// Those of the load, shared by all who waited for it, unless an aged value
+    /// may be served in its place.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves the load under way: others still get its value, and it
+    /// is stored.
+    pub async fn get_or_load<L, F, W, E>(
+        &self,
+        key: &K,
+        loader: L,
+    ) -> Result<Option<Arc<V>>, Error>
+    where
+        L: FnOnce(LoadContext<K>) -> F,
+        F: Future<Output = Result<W, E>> + Send + 'static,
+        W: Into<Loaded<V>> + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let make = |context| typed(loader(context));
+        match self.engine.look(key) {
+            Look::Hit(value) => Ok(value),
+            Look::Renew(seen, cause) => {
+                self.engine.renew(key, &seen, cause, make);
+                Ok(seen.value)
+            }
+            Look::Miss(aged) => self.engine.load(key, aged, make).await,
+        }
+    }
+
+    /// Serves all of `keys`, in their order, with one load for those that are
+    /// missing and that nobody else is loading.
+    ///
+    /// A key that `loader` does not return is absent; what it returns unasked is
+    /// ignored. A key that comes twice is loaded once. Keys that are cached or
+    /// loaded by others do not depend on this load.
+    ///
+    /// # Errors
+    ///
+    /// Each key has its own result. If the load fails, each key that it was to
+    /// bring gets that error.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`get_or_load`](Self::get_or_load).
+    pub async fn get_many<L, F, R, W, E>(
+        &self,
+        keys: &[K],
+        loader: L,
+    ) -> Vec<Result<Option<Arc<V>>, Error>>
+    where
+        L: FnOnce(Vec<K>) -> F,
+        F: Future<Output = Result<R, E>> + Send + 'static,
+        R: IntoIterator<Item = (K, W)> + 'static,
+        W: Into<Loaded<V>> + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let make = |batch| {
+            let load = loader(batch);
+            async move {
+                let rows = load.await.map_err(Into::into)?;
+                Ok::<HashMap<K, Loaded<V>>, BoxError>(
+                    rows.into_iter().map(|(key, row)| (key, row.into())).collect(),
+                )
+            }
+        };
+        self.engine.load_many(keys, make).await
+    }
+
+    /// Looks in the cache only: fresh values, and those that may be served while
+    /// they are renewed.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing.
+    pub async fn get(&self, key: &K) -> Lookup<V> {
+        let value = match self.engine.look(key) {
+            Look::Hit(value) => value,
+            Look::Renew(seen, _) => seen.value,
+            Look::Miss(_) => {
+                self.engine.metrics.request(crate::metrics::Request::Miss);
+                return Lookup::Miss;
+            }
+        };
+        value.map_or(Lookup::Absent, Lookup::Hit)
+    }
+
+    /// Puts a value under `key`: for the one writer that has just committed it.
+    /// Loads under way do not overwrite it.
+    ///
+    /// Two writers that may commit in one order and insert in the other must
+    /// [`invalidate`](Self::invalidate) instead; to keep a value that was *read*
+    /// from the source, take a [`reserve`](Self::reserve) first.
+    pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) {
+        self.engine.insert(key, &value.into());
+    }
+
+    /// Marks this moment for a value that is about to be read by other means
+    /// than a loader (a join that brings a list of rows, say).
+    pub fn reserve(&self, key: &K) -> Reservation<K, V> {
+        Reservation {
+            cache: self.clone(),
+            key: key.clone(),
+            stamp: self.engine.epochs.stamp(self.engine.hash(key)),
+            began: self.engine.clock.now(),
+        }
+    }
+
+    /// Makes sure that no value whose load began before is served again. Call it
+    /// after the write is committed; a row that is created invalidates too,
+    /// since its absence may be cached.
+    ///
+    /// # Errors
+    ///
+    /// None in process. A second tier that did not acknowledge is one.
+    ///
+    /// # Cancel safety
+    ///
+    /// In process, its first poll does all. A future that is never polled
+    /// invalidates nothing.
+    pub async fn invalidate(&self, key: &K) -> Result<(), Error> {
+        self.engine.invalidate(key);
+        Ok(())
+    }
+
+    /// [`invalidate`](Self::invalidate) for all keys.
+    ///
+    /// # Errors
+    ///
+    /// None in process. A second tier that did not acknowledge is one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`invalidate`](Self::invalidate).
+    pub async fn clear(&self) -> Result<(), Error> {
+        self.engine.clear();
+        Ok(())
+    }
+
+    /// Loads `keys` in batches before somebody asks for them. `loader` is that
+    /// of [`get_many`](Self::get_many).
+    ///
+    /// ```
+    /// # use cache_aside::{CacheAside, Moka};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let squares: CacheAside<u64, u64> =
+    ///     CacheAside::builder("square").l1(Moka::entries(10_000)).build()?;
+    /// let report = squares
+    ///     .warm(0..1_000, |batch| async move {
+    ///         Ok::<_, std::io::Error>(batch.into_iter().map(|n| (n, n * n)).collect::<Vec<_>>())
+    ///     })
+    ///     .batch(100)
+    ///     .run()
+    ///     .await;
+    /// assert_eq!((report.present, report.failed), (1_000, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn warm<I, L, F>(&self, keys: I, loader: L) -> Warm<'_, K, V, I::IntoIter, L>
+    where
+        I: IntoIterator<Item = K>,
+        L: Fn(Vec<K>) -> F,
+        F: Future + Send + 'static,
+    {
+        Warm::new(self, keys.into_iter(), loader)
+    }
+
+    /// Says what the cache knows about `key`, and what a read of it would do.
+    /// For people: it is slower than a read.
+    pub fn explain(&self, key: &K) -> Explanation {
+        self.engine.explain(key)
+    }
+}
+
+/// Fixes the types of a loader's answer.
+async fn typed<F, W, E, V>(load: F) -> Result<Loaded<V>, BoxError>
+where
+    F: Future<Output = Result<W, E>>,
+    W: Into<Loaded<V>> + 'static,
+    E: Into<BoxError>,
+{
+    load.await.map(Into::into).map_err(Into::into)
+}
+
+impl<K, V> Clone for CacheAside<K, V> {
+    fn clone(&self) -> Self {
+        Self { engine: Arc::clone(&self.engine) }
+    }
+}
+
+impl<K, V> fmt::Debug for CacheAside<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheAside").field("name", &self.engine.name).finish_non_exhaustive()
+    }
+}
+
+/// The right to store a value that is read after this moment, unless its key is
+/// invalidated meanwhile. Made by [`CacheAside::reserve`].
+///
+/// ```
+/// # use cache_aside::{CacheAside, Lookup, Moka};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cache: CacheAside<u64, String> =
+/// #     CacheAside::builder("user").l1(Moka::entries(100)).build()?;
+/// let reservation = cache.reserve(&7);
+/// let read = "read from the source before the write below".to_owned();
+/// cache.invalidate(&7).await?; // a writer, meanwhile
+/// assert!(!reservation.insert(read)); // refused: it may be old
+/// assert_eq!(cache.get(&7).await, Lookup::Miss);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "take it before the source is read, then insert"]
+pub struct Reservation<K, V> {
+    cache: CacheAside<K, V>,
+    key: K,
+    stamp: u64,
+    began: Tick,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Reservation<K, V> {
+    /// Stores `value`; false if it was overtaken by an invalidation or an
+    /// insert, or is not to be kept. Its TTL counts from the reservation.
+    pub fn insert(self, value: impl Into<Loaded<V>>) -> bool {
+        let engine = self.cache.engine();
+        let stamp = if cfg!(broken = "no_reservation") {
+            engine.epochs.stamp(engine.hash(&self.key))
+        } else {
+            self.stamp
+        };
+        engine.fill(&self.key, engine.hash(&self.key), stamp, self.began, &value.into())
+    }
+}
+
+impl<K, V> fmt::Debug for Reservation<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! The one place where this crate reads time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Nanoseconds since the clock's origin; 64 bits last for 584 years.
+pub(crate) type Tick = u64;
+
+/// Where a cache takes its time from.
+///
+/// By default that is `CLOCK_BOOTTIME` on Linux, which goes on while the
+/// machine is suspended, so that a laptop or a paused virtual machine does not
+/// wake up with entries that outlive their TTL; elsewhere it is Tokio's clock.
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    #[cfg(target_os = "linux")]
+    Boot,
+    Tokio {
+        origin: Instant,
+    },
+}
+
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
+impl Clock {
+    /// Tokio's clock, which tests can pause and advance.
+    pub fn tokio() -> Self {
+        Self(Source::Tokio { origin: Instant::now() })
+    }
+
+    pub(crate) fn system() -> Self {
+        #[cfg(target_os = "linux")]
+        if boot_time().is_some() {
+            return Self(Source::Boot);
+        }
+        Self::tokio()
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Source::Boot => boot_time().expect("a clock that answered once goes on answering"),
+            Source::Tokio { origin } => nanos(origin.elapsed()),
+        }
+    }
+}
+
+/// A duration in nanoseconds; past 584 years it stays there.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn boot_time() -> Option<Tick> {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    // Neither is negative: the kernel normalises, and the origin is the boot.
+    Some((time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_never_steps_back() {
+        let clock = Clock::system();
+        let mut last = clock.now();
+        for _ in 0..10_000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokios_clock_can_be_advanced() {
+        let clock = Clock::tokio();
+        let before = clock.now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clock.now() - before, 3_000_000_000);
+    }
+}

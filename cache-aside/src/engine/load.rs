@@ -1,0 +1,312 @@
+//! From a miss to a value: board a flight or lead one.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+use tracing::{Instrument, Span, debug_span};
+
+use super::Engine;
+use crate::clock::{Tick, nanos};
+use crate::error::{BoxError, Error};
+use crate::flight::{Flight, FlightKey, Outcome};
+use crate::key::CacheKey;
+use crate::loaded::{LoadCause, LoadContext, Loaded};
+use crate::metrics::{Load, Request};
+use crate::policy::{Life, Verdict};
+use crate::store::Entry;
+
+/// How long after the deadline a waiter gives up on a leader that says nothing.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Where somebody who needs a value finds themselves.
+pub(super) enum Seat<K: CacheKey, V: Send + Sync + 'static> {
+    /// The value came in the meantime.
+    Served(Option<Arc<V>>),
+    /// A load is under way.
+    Join(Arc<Flight<V>>),
+    /// They are the one to load.
+    Lead(Landing<K, V>),
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
+    /// Loads `key`, or joins the load under way. `aged` is served if that fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// A load that was started goes on; its value is stored.
+    pub(crate) async fn load<M, F>(
+        self: &Arc<Self>,
+        key: &K,
+        aged: Option<Entry<V>>,
+        make: M,
+    ) -> Outcome<V>
+    where
+        M: FnOnce(LoadContext<K>) -> F,
+        F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
+    {
+        let hash = self.hash(key);
+        let flight = match self.board(key, hash, None) {
+            Seat::Served(value) => {
+                self.metrics.request(Request::Joined);
+                return Ok(value);
+            }
+            Seat::Join(flight) => {
+                self.metrics.request(Request::Joined);
+                flight
+            }
+            Seat::Lead(landing) => {
+                self.metrics.request(Request::Miss);
+                let flight = Arc::clone(&landing.flight);
+                self.launch(landing, LoadCause::Miss, make);
+                flight
+            }
+        };
+        self.settle(hash, &flight, aged).await
+    }
+
+    /// Renews an entry that was served, unless somebody does or has done so.
+    pub(crate) fn renew<M, F>(
+        self: &Arc<Self>,
+        key: &K,
+        seen: &Entry<V>,
+        cause: LoadCause,
+        make: M,
+    ) where
+        M: FnOnce(LoadContext<K>) -> F,
+        F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
+    {
+        if let Seat::Lead(landing) = self.board(key, self.hash(key), Some(&seen.life)) {
+            self.launch(landing, cause, make);
+        }
+    }
+
+    /// `seen` is what the caller wants to replace, even if it is fresh.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        key: &K,
+        hash: u64,
+        seen: Option<&Life>,
+    ) -> Seat<K, V> {
+        let mut shard = self.flights.shard(hash);
+        // A leader stores its value before it takes its flight off, so under
+        // the lock one of the two is there.
+        let now = self.clock.now();
+        // Before the store and before the source: this is the value's stamp.
+        let stamp = self.epochs.stamp(hash);
+        if !cfg!(broken = "no_second_look")
+            && let Some(entry) = self.store.get(key)
+            && seen != Some(&entry.life)
+            && self.policy.verdict(&entry.life, stamp, now, || 1.0) == Verdict::Fresh
+        {
+            return Seat::Served(entry.value);
+        }
+
+        let epoch = if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
+        let flight_key = (key.clone(), epoch);
+        let lost = nanos(self.waiting_limit());
+        match shard.get(&flight_key) {
+            Some(flight) if !flight.is_lost(now, lost) => Seat::Join(Arc::clone(flight)),
+            _ => {
+                let flight = Arc::new(Flight::new(now));
+                shard.insert(flight_key.clone(), Arc::clone(&flight));
+                let engine = Arc::clone(self);
+                Seat::Lead(Landing {
+                    engine,
+                    key: flight_key,
+                    hash,
+                    stamp,
+                    began: now,
+                    flight,
+                    landed: false,
+                })
+            }
+        }
+    }
+
+    /// Starts the load of one key as a task of its own.
+    fn launch<M, F>(self: &Arc<Self>, landing: Landing<K, V>, cause: LoadCause, make: M)
+    where
+        M: FnOnce(LoadContext<K>) -> F,
+        F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
+    {
+        let context = LoadContext::new(landing.key.0.clone(), cause);
+        let (runtime, future) = match self.prepare(|| make(context)) {
+            Ok(ready) => ready,
+            Err(error) => return landing.fail(error),
+        };
+        self.metrics.renewal(cause);
+        let linger = self.error_ttl;
+        let lead = async move {
+            match landing.engine.bounded(future).await {
+                Ok(loaded) => landing.succeed(loaded),
+                Err(error) => landing.fail_for(error, linger).await,
+            }
+        };
+        runtime.spawn(lead.instrument(self.span(cause)));
+    }
+
+    /// The runtime to load on, and the loader's future.
+    pub(super) fn prepare<F>(&self, make: impl FnOnce() -> F) -> Result<(Handle, F), Error> {
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
+        let runtime = runtime.ok_or(Error::NoRuntime)?;
+        // The closure runs in the caller; its panic is the load's.
+        let future = catch_unwind(AssertUnwindSafe(make)).map_err(|_| Error::Panicked)?;
+        Ok((runtime, future))
+    }
+
+    /// Runs a load within its deadline, catching its panic.
+    pub(super) async fn bounded<T>(
+        &self,
+        load: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, Error> {
+        let began = self.clock.now();
+        let ended = tokio::time::timeout(self.load_timeout, CatchUnwind { load }).await;
+        let outcome = match ended {
+            Ok(Ok(Ok(loaded))) => Ok(loaded),
+            Ok(Ok(Err(cause))) => Err(Error::Load(cause.into())),
+            Ok(Err(Panicked)) => Err(Error::Panicked),
+            Err(_) => Err(Error::Timeout(self.load_timeout)),
+        };
+        let took = self.clock.now().saturating_sub(began);
+        self.metrics.load(Load::of(outcome.as_ref().err()), Duration::from_nanos(took));
+        self.note_health(outcome.as_ref().err());
+        outcome
+    }
+
+    /// Waits for a flight; an aged entry that no invalidation has reached stands
+    /// in for an error.
+    pub(super) async fn settle(
+        &self,
+        hash: u64,
+        flight: &Flight<V>,
+        aged: Option<Entry<V>>,
+    ) -> Outcome<V> {
+        let outcome = flight.wait(self.waiting_limit()).await;
+        let (Err(_), Some(aged)) = (&outcome, aged) else { return outcome };
+        // Time has passed: it is judged anew.
+        let verdict = if cfg!(broken = "no_stale_check") {
+            Verdict::OnError
+        } else {
+            self.verdict(&aged.life, hash)
+        };
+        match verdict {
+            Verdict::Expired | Verdict::Invalidated => outcome,
+            _ => {
+                self.metrics.stale_on_error();
+                Ok(aged.value)
+            }
+        }
+    }
+
+    pub(super) fn span(&self, cause: LoadCause) -> Span {
+        debug_span!("cache_aside.load", cache = %self.name, ?cause)
+    }
+
+    fn waiting_limit(&self) -> Duration {
+        self.load_timeout.saturating_add(SLACK)
+    }
+
+    /// Says when loads begin to fail and when they work again.
+    fn note_health(&self, error: Option<&Error>) {
+        if self.failing.load(Ordering::Relaxed) == error.is_some() {
+            return;
+        }
+        if self.failing.swap(error.is_some(), Ordering::Relaxed) == error.is_some() {
+            return;
+        }
+        match error {
+            Some(error) => tracing::warn!(cache = %self.name, %error, "loads fail"),
+            None => tracing::info!(cache = %self.name, "loads work again"),
+        }
+    }
+}
+
+/// The leader's duty to those who wait: however it ends, dropped included, its
+/// flight is taken off and has an outcome.
+pub(super) struct Landing<K: CacheKey, V: Send + Sync + 'static> {
+    engine: Arc<Engine<K, V>>,
+    key: FlightKey<K>,
+    hash: u64,
+    stamp: u64,
+    began: Tick,
+    pub(super) flight: Arc<Flight<V>>,
+    landed: bool,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
+    pub(super) fn key(&self) -> &K {
+        &self.key.0
+    }
+
+    pub(super) fn succeed(mut self, loaded: Loaded<V>) {
+        self.engine.fill(&self.key.0, self.hash, self.stamp, self.began, &loaded);
+        self.land(Ok(loaded.value));
+    }
+
+    pub(super) fn fail(mut self, error: Error) {
+        self.land(Err(error));
+    }
+
+    /// Fails now, and goes on failing for those who come in the next `linger`.
+    pub(super) async fn fail_for(mut self, error: Error, linger: Duration) {
+        if linger.is_zero() {
+            return self.fail(error);
+        }
+        self.publish(Err(error));
+        tokio::time::sleep(linger).await;
+    }
+
+    pub(super) fn publish(&mut self, outcome: Outcome<V>) {
+        self.landed = true;
+        self.flight.publish(outcome);
+    }
+
+    fn land(&mut self, outcome: Outcome<V>) {
+        // Off first: what is not to be stored answers nobody who comes later.
+        self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        self.publish(outcome);
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        if cfg!(broken = "no_landing") {
+            return;
+        }
+        if self.landed {
+            self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        } else {
+            self.land(Err(Error::Aborted));
+        }
+    }
+}
+
+pin_project! {
+    /// Turns a panic of a future into its output.
+    struct CatchUnwind<F> {
+        #[pin]
+        load: F,
+    }
+}
+
+struct Panicked;
+
+impl<F: Future> Future for CatchUnwind<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let load = self.project().load;
+        // It is not polled again after a panic, so nothing half-done is seen.
+        match catch_unwind(AssertUnwindSafe(|| load.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Many keys with one load for all that are missing.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::load::{Landing, Seat};
+use super::{Engine, Look};
+use crate::error::{BoxError, Error};
+use crate::flight::{Flight, Outcome};
+use crate::key::CacheKey;
+use crate::loaded::{LoadCause, Loaded};
+use crate::metrics::Request;
+use crate::store::Entry;
+
+/// One key's way to its outcome.
+enum Slot<V> {
+    Done(Option<Arc<V>>),
+    Flying { hash: u64, flight: Arc<Flight<V>>, aged: Option<Entry<V>> },
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
+    pub(crate) async fn load_many<M, F>(
+        self: &Arc<Self>,
+        keys: &[K],
+        make: M,
+    ) -> Vec<Outcome<V>>
+    where
+        M: FnOnce(Vec<K>) -> F,
+        F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
+    {
+        let mut landings = Vec::new();
+        let mut cause = LoadCause::Revalidate;
+        let mut slots = Vec::with_capacity(keys.len());
+        for key in keys {
+            slots.push(self.slot(key, &mut landings, &mut cause));
+        }
+        if !landings.is_empty() {
+            self.launch_many(landings, cause, make);
+        }
+
+        let mut outcomes = Vec::with_capacity(slots.len());
+        for slot in slots {
+            outcomes.push(match slot {
+                Slot::Done(value) => Ok(value),
+                Slot::Flying { hash, flight, aged } => self.settle(hash, &flight, aged).await,
+            });
+        }
+        outcomes
+    }
+
+    /// Keys to renew go into the same batch; only they do not wait for it.
+    fn slot(
+        self: &Arc<Self>,
+        key: &K,
+        landings: &mut Vec<Landing<K, V>>,
+        cause: &mut LoadCause,
+    ) -> Slot<V> {
+        let hash = self.hash(key);
+        let aged = match self.look(key) {
+            Look::Hit(value) => return Slot::Done(value),
+            Look::Renew(seen, _) => {
+                if let Seat::Lead(landing) = self.board(key, hash, Some(&seen.life)) {
+                    landings.push(landing);
+                }
+                return Slot::Done(seen.value);
+            }
+            Look::Miss(aged) => aged,
+        };
+        let flight = match self.board(key, hash, None) {
+            Seat::Served(value) => {
+                self.metrics.request(Request::Joined);
+                return Slot::Done(value);
+            }
+            Seat::Join(flight) => {
+                self.metrics.request(Request::Joined);
+                flight
+            }
+            Seat::Lead(landing) => {
+                self.metrics.request(Request::Miss);
+                *cause = LoadCause::Miss;
+                let flight = Arc::clone(&landing.flight);
+                landings.push(landing);
+                flight
+            }
+        };
+        Slot::Flying { hash, flight, aged }
+    }
+
+    fn launch_many<M, F>(
+        self: &Arc<Self>,
+        landings: Vec<Landing<K, V>>,
+        cause: LoadCause,
+        make: M,
+    ) where
+        M: FnOnce(Vec<K>) -> F,
+        F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
+    {
+        let batch: Vec<K> = landings.iter().map(|landing| landing.key().clone()).collect();
+        let (runtime, future) = match self.prepare(|| make(batch)) {
+            Ok(ready) => ready,
+            Err(error) => return fail_all(landings, &error),
+        };
+        self.metrics.renewal(cause);
+        let engine = Arc::clone(self);
+        let lead = async move {
+            match engine.bounded(future).await {
+                Ok(mut loaded) => {
+                    for landing in landings {
+                        // What the source does not return, it does not have.
+                        let found = loaded.remove(landing.key());
+                        landing.succeed(found.unwrap_or_else(Loaded::absent));
+                    }
+                }
+                Err(error) if engine.error_ttl.is_zero() => fail_all(landings, &error),
+                Err(error) => {
+                    let mut landings = landings;
+                    for landing in &mut landings {
+                        landing.publish(Err(error.clone()));
+                    }
+                    tokio::time::sleep(engine.error_ttl).await;
+                }
+            }
+        };
+        runtime.spawn(lead.instrument(self.span(cause)));
+    }
+}
+
+fn fail_all<K: CacheKey, V: Send + Sync + 'static>(
+    landings: Vec<Landing<K, V>>,
+    error: &Error,
+) {
+    for landing in landings {
+        landing.fail(error.clone());
+    }
+}

@@ -1,0 +1,151 @@
+//! The shell around [`Policy`]: the store, the epochs, the flights and the
+//! clock. The handle and the tower layer are two faces of it.
+
+mod explain;
+mod load;
+mod many;
+mod warm;
+
+pub use self::explain::{Explanation, State};
+pub use self::warm::{Progress, Warm, WarmReport};
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use tokio::runtime::Handle;
+
+use crate::clock::{Clock, Tick};
+use crate::epoch::{Epochs, Stamp};
+use crate::flight::Flights;
+use crate::key::CacheKey;
+use crate::loaded::{LoadCause, Loaded};
+use crate::metrics::{Fill, Metrics, Request};
+use crate::policy::{Life, Policy, Verdict};
+use crate::store::{Entry, Store};
+
+pub(crate) struct Engine<K, V> {
+    pub(crate) name: Box<str>,
+    pub(crate) store: Box<dyn Store<K, V>>,
+    pub(crate) epochs: Epochs,
+    pub(crate) hasher: RandomState,
+    pub(crate) flights: Flights<K, V>,
+    pub(crate) clock: Clock,
+    pub(crate) policy: Policy,
+    pub(crate) load_timeout: Duration,
+    pub(crate) error_ttl: Duration,
+    /// The runtime where the cache was built, for callers that have none.
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) metrics: Metrics,
+    /// Whether the last load failed, so that only a change is logged.
+    pub(crate) failing: AtomicBool,
+}
+
+/// What the store has for a key now.
+pub(crate) enum Look<V> {
+    /// To be served.
+    Hit(Option<Arc<V>>),
+    /// To be served and renewed.
+    Renew(Entry<V>, LoadCause),
+    /// To be loaded. The entry may be served if that fails.
+    Miss(Option<Entry<V>>),
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
+    #[inline]
+    pub(crate) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The hit path.
+    #[inline]
+    pub(crate) fn look(&self, key: &K) -> Look<V> {
+        let Some(entry) = self.store.get(key) else { return Look::Miss(None) };
+        match self.verdict(&entry.life, self.hash(key)) {
+            Verdict::Fresh => {
+                self.metrics.request(if entry.life.negative {
+                    Request::Negative
+                } else {
+                    Request::Hit
+                });
+                Look::Hit(entry.value)
+            }
+            Verdict::Early => {
+                self.metrics.request(Request::Hit);
+                Look::Renew(entry, LoadCause::Early)
+            }
+            Verdict::Revalidate => {
+                self.metrics.request(Request::Stale);
+                Look::Renew(entry, LoadCause::Revalidate)
+            }
+            Verdict::OnError => Look::Miss(Some(entry)),
+            Verdict::Expired | Verdict::Invalidated => Look::Miss(None),
+        }
+    }
+
+    /// Read after the entry was: an invalidation that fell before this call is
+    /// seen.
+    #[inline]
+    fn verdict(&self, life: &Life, hash: u64) -> Verdict {
+        let stamp = self.epochs.stamp(hash);
+        self.policy.verdict(life, stamp, self.clock.now(), || 1.0 - fastrand::f64())
+    }
+
+    /// Stores what a load brought, unless its epoch is over.
+    pub(crate) fn fill(
+        &self,
+        key: &K,
+        hash: u64,
+        stamp: Stamp,
+        began: Tick,
+        loaded: &Loaded<V>,
+    ) -> bool {
+        if self.epochs.stamp(hash) != stamp {
+            self.metrics.fill(Fill::Overtaken);
+            return false;
+        }
+        let kept = loaded.store && self.keep(key, stamp, began, loaded);
+        if !kept {
+            // The source no longer vouches for what is there.
+            self.store.remove(key);
+        }
+        self.metrics.fill(if kept { Fill::Stored } else { Fill::NotKept });
+        kept
+    }
+
+    fn keep(&self, key: &K, stamp: Stamp, began: Tick, loaded: &Loaded<V>) -> bool {
+        let cost = self.clock.now().saturating_sub(began);
+        let negative = loaded.value.is_none();
+        let draw = fastrand::f64();
+        let life = self.policy.life(negative, loaded.ttl, stamp, began, cost, draw);
+        let Some(life) = life else { return false };
+        self.store.insert(key.clone(), Entry { value: loaded.value.clone(), life });
+        true
+    }
+
+    pub(crate) fn invalidate(&self, key: &K) {
+        // The epoch ends first: whoever still reads the entry sees that it did.
+        self.epochs.bump(self.hash(key));
+        self.store.remove(key);
+        self.metrics.invalidated_key();
+    }
+
+    pub(crate) fn clear(&self) {
+        self.epochs.bump_all();
+        self.store.clear();
+        self.metrics.invalidated_all();
+    }
+
+    pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
+        let hash = self.hash(key);
+        // A new epoch: loads under way read the source before this value was there.
+        let stamp = if cfg!(broken = "no_insert_epoch") {
+            self.epochs.stamp(hash)
+        } else {
+            self.epochs.bump(hash)
+        };
+        self.fill(key, hash, stamp, self.clock.now(), loaded);
+    }
+}

@@ -1,0 +1,95 @@
+use std::sync::Arc;
+use std::time::Duration;
+use std::{error, fmt};
+
+pub(crate) type BoxError = Box<dyn error::Error + Send + Sync>;
+
+/// Why a value could not be had. Every caller that waited for one load gets a
+/// clone of one error.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loader, or the inner service, failed with this cause.
+    Load(Arc<dyn error::Error + Send + Sync>),
+    /// The load was given up at this deadline, set by
+    /// [`load_timeout`](crate::CacheBuilder::load_timeout).
+    Timeout(Duration),
+    /// The loader panicked; the panic's message is in the log of the process.
+    Panicked,
+    /// The runtime that ran the load was shut down before the load ended.
+    Aborted,
+    /// There was no Tokio runtime to load on: neither the caller's nor one
+    /// where the cache was built.
+    NoRuntime,
+}
+
+impl Error {
+    /// Whether the source was asked, so that it may have seen the request.
+    pub fn reached_source(&self) -> bool {
+        !matches!(self, Self::NoRuntime)
+    }
+
+    /// Whether the source was too slow, rather than wrong.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// The loader's own error, if it is an `E`.
+    pub fn load_error<E: error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Load(cause) => cause.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(_) => f.write_str("the load failed"),
+            Self::Timeout(after) => write!(f, "the load was given up after {after:?}"),
+            Self::Panicked => f.write_str("the loader panicked"),
+            Self::Aborted => {
+                f.write_str("the runtime that ran the load was shut down before it ended")
+            }
+            Self::NoRuntime => f.write_str(
+                "no Tokio runtime to load on: call from within one, or build the cache in one",
+            ),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Load(cause) => Some(&**cause),
+            _ => None,
+        }
+    }
+}
+
+/// A setting that was refused by [`build`](crate::CacheBuilder::build).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    setting: &'static str,
+    reason: String,
+}
+
+impl BuildError {
+    pub(crate) fn new(setting: &'static str, reason: impl Into<String>) -> Self {
+        Self { setting, reason: reason.into() }
+    }
+
+    /// The name of the builder's method that took the value.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.setting, self.reason)
+    }
+}
+
+impl error::Error for BuildError {}

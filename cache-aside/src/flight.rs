@@ -1,0 +1,97 @@
+//! Loads under way, and those who wait for them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Tick;
+use crate::epoch::Stamp;
+use crate::error::Error;
+
+const SHARDS: usize = 64;
+
+/// What a flight brings: the value, nothing, or the one error for all.
+pub(crate) type Outcome<V> = Result<Option<Arc<V>>, Error>;
+
+/// Flights by key *and* epoch: who comes after an invalidation never finds a
+/// flight from before it.
+pub(crate) type FlightKey<K> = (K, Stamp);
+
+pub(crate) type Shard<K, V> =
+    HashMap<FlightKey<K>, Arc<Flight<V>>, foldhash::fast::RandomState>;
+
+/// All loads of one cache that are under way.
+pub(crate) struct Flights<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+}
+
+impl<K: Eq + Hash, V> Flights<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    /// The flights of `hash`. While it is held, none of them starts or ends.
+    pub(crate) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
+        // The epochs use the low bits.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        // A map is whole between any two of its operations.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `flight` off, unless another has its place by now.
+    pub(crate) fn remove(&self, hash: u64, key: &FlightKey<K>, flight: &Arc<Flight<V>>) {
+        let mut shard = self.shard(hash);
+        if shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            shard.remove(key);
+        }
+    }
+}
+
+/// One load under way.
+pub(crate) struct Flight<V> {
+    began: Tick,
+    outcome: watch::Sender<Option<Outcome<V>>>,
+}
+
+impl<V> Flight<V> {
+    pub(crate) fn new(began: Tick) -> Self {
+        Self { began, outcome: watch::Sender::new(None) }
+    }
+
+    pub(crate) fn publish(&self, outcome: Outcome<V>) {
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    /// Whether it is so far past its deadline that nothing can run it: its
+    /// runtime exists, and nobody drives it.
+    pub(crate) fn is_lost(&self, now: Tick, limit: u64) -> bool {
+        now.saturating_sub(self.began) > limit && self.outcome.borrow().is_none()
+    }
+
+    /// Waits for the outcome, at most for `limit`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves the flight as it is.
+    pub(crate) async fn wait(&self, limit: Duration) -> Outcome<V> {
+        let mut outcome = self.outcome.subscribe();
+        let landed = outcome.wait_for(Option::is_some);
+        // Outside a runtime there is no timer; the leader has its own deadline.
+        let landed = if tokio::runtime::Handle::try_current().is_ok() {
+            match tokio::time::timeout(limit, landed).await {
+                Ok(landed) => landed,
+                Err(_) => return Err(Error::Timeout(limit)),
+            }
+        } else {
+            landed.await
+        };
+        match landed {
+            Ok(outcome) => outcome.clone().expect("waited until there is one"),
+            // The sender lives in `self`.
+            Err(_) => Err(Error::Aborted),
+        }
+    }
+}

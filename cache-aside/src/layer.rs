@@ -1,0 +1,48 @@
+use std::fmt;
+use std::marker::PhantomData;
+
+use tower_layer::Layer;
+
+use crate::cache::CacheAside;
+use crate::service::Cached;
+
+/// Wraps services in a [`Cached`]; every service made shares one cache.
+///
+/// `F` finds the key of a request: a `Fn(&Request) -> Option<K>`. A request
+/// without a key goes to the inner service and is not cached.
+#[must_use]
+pub struct CacheAsideLayer<K, V, F, R> {
+    cache: CacheAside<K, V>,
+    key: F,
+    request: PhantomData<fn(&R)>,
+}
+
+impl<K, V, F, R> CacheAsideLayer<K, V, F, R>
+where
+    F: Fn(&R) -> Option<K>,
+{
+    /// A layer that answers from `cache`, by the key that `key` finds.
+    pub fn new(cache: CacheAside<K, V>, key: F) -> Self {
+        Self { cache, key, request: PhantomData }
+    }
+}
+
+impl<S, K, V, F: Clone, R> Layer<S> for CacheAsideLayer<K, V, F, R> {
+    type Service = Cached<S, K, V, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Cached::new(inner, self.cache.clone(), self.key.clone())
+    }
+}
+
+impl<K, V, F: Clone, R> Clone for CacheAsideLayer<K, V, F, R> {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), key: self.key.clone(), request: PhantomData }
+    }
+}
+
+impl<K, V, F, R> fmt::Debug for CacheAsideLayer<K, V, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheAsideLayer").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! Where entries are kept in the process.
+
+#[cfg(feature = "moka")]
+mod moka;
+#[cfg(feature = "quick")]
+mod quick;
+
+#[cfg(feature = "moka")]
+pub use self::moka::Moka;
+#[cfg(feature = "quick")]
+pub use self::quick::Quick;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::Life;
+
+/// A bounded map of entries in this process.
+///
+/// It is synchronous, since nothing in it may wait. It need not know about
+/// time or invalidation: the cache decides on every read whether the entry that
+/// it got may be shown. It may forget any entry at any moment.
+///
+/// A store of one's own is checked with the `conformance` feature.
+pub trait Store<K, V>: Send + Sync + 'static {
+    /// The entry last inserted under `key`, unless it was removed or forgotten.
+    /// This is the hit path: it should not allocate or block.
+    fn get(&self, key: &K) -> Option<Entry<V>>;
+
+    /// Keeps `entry` under `key` in place of what was there. What is too large
+    /// to be kept is forgotten, together with what was there.
+    fn insert(&self, key: K, entry: Entry<V>);
+
+    /// Forgets `key`.
+    fn remove(&self, key: &K);
+
+    /// Forgets everything.
+    fn clear(&self);
+
+    /// About how many entries it can hold. The cache sizes its epochs by it.
+    fn capacity(&self) -> usize;
+}
+
+/// A value, or the knowledge that there is none, with its dates.
+pub struct Entry<V> {
+    pub(crate) value: Option<Arc<V>>,
+    pub(crate) life: Life,
+}
+
+impl<V> Entry<V> {
+    /// The value; nothing for a negative entry.
+    pub fn value(&self) -> Option<&Arc<V>> {
+        self.value.as_ref()
+    }
+
+    /// Bytes in a store beside those of the value itself.
+    #[cfg(any(feature = "moka", feature = "quick"))]
+    pub(crate) const fn overhead<K>() -> u64 {
+        (size_of::<K>() + size_of::<Self>() + size_of::<V>()) as u64
+    }
+}
+
+impl<V> Clone for Entry<V> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), life: self.life }
+    }
+}
+
+impl<V> fmt::Debug for Entry<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("life", &self.life).finish_non_exhaustive()
+    }
+}
