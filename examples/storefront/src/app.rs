@@ -7,6 +7,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use cache_aside::BuildError;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -31,13 +32,27 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    pub(crate) fn new(db: Database, prometheus: PrometheusHandle) -> Self {
-        Self {
-            products: Products::new(db.clone(), ReadPath::Database),
-            users: Users::new(db.clone(), ReadPath::Database),
+    /// Opens the shop over `db`, with or without caches before it.
+    ///
+    /// # Errors
+    ///
+    /// When the caches' settings contradict each other.
+    pub(crate) fn new(
+        db: Database,
+        cached: bool,
+        prometheus: PrometheusHandle,
+    ) -> Result<Self, BuildError> {
+        let (products, profiles) = if cached {
+            (ReadPath::cached("product")?, ReadPath::cached("profile")?)
+        } else {
+            (ReadPath::Database, ReadPath::Database)
+        };
+        Ok(Self {
+            products: Products::new(db.clone(), products),
+            users: Users::new(db.clone(), profiles),
             db,
             prometheus,
-        }
+        })
     }
 }
 

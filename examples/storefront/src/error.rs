@@ -79,6 +79,20 @@ impl From<DbError> for Error {
     }
 }
 
+/// What a read through a cache failed of: one load's failure, shared by all who waited.
+impl From<cache_aside::Error> for Error {
+    fn from(cause: cache_aside::Error) -> Self {
+        if let Some(cause) = cause.load_error::<DbError>() {
+            return Self::from(cause);
+        }
+        if cause.is_timeout() {
+            return Self::unavailable();
+        }
+        error!(error = &cause as &dyn std::error::Error, "a load failed");
+        Self::internal()
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         #[derive(Serialize)]

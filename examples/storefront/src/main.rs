@@ -4,6 +4,7 @@ mod app;
 mod db;
 mod error;
 mod input;
+mod load;
 mod orders;
 mod products;
 mod read_path;
@@ -50,6 +51,11 @@ enum Command {
         #[command(flatten)]
         options: serve::Options,
     },
+    /// Sends a shop's day to one that is open, and reports on it.
+    Load {
+        #[command(flatten)]
+        options: load::Options,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -93,6 +99,16 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Serve { database, options } => {
             serve::run(database.database_url, options).await
+        }
+        Command::Load { options } => {
+            let json = options.json;
+            let report = load::run(options).await?;
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                println!("{report}");
+            }
+            Ok(())
         }
     }
 }

@@ -82,6 +82,9 @@ async fn place_in(shop: &Shop, user: UserId, wish: Wish) -> Result<Order, Error>
     let product = ProductId(wish.product_id);
     let placed =
         shop.db.query_opt(Statement::PlaceOrder, &[&user.0, &product.0, &wish.quantity]).await;
+    // An error leaves open whether it was committed.
+    shop.products.changed(product).await?;
+    shop.users.changed(user).await?;
     match placed {
         Ok(Some(row)) => Order::at(&row, 0).ok_or_else(Error::internal),
         Ok(None) => Err(why_not(shop, product, wish.quantity).await?),

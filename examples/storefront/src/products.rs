@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use cache_aside::{CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
@@ -25,6 +26,12 @@ impl Id for ProductId {
 
     fn new(id: i64) -> Self {
         Self(id)
+    }
+}
+
+impl CacheKey for ProductId {
+    fn encode(&self, key: &mut KeyEncoder) {
+        key.part(&self.0);
     }
 }
 
@@ -97,17 +104,36 @@ pub(crate) async fn revise(
 #[derive(Debug)]
 pub(crate) struct Products {
     db: Database,
-    reads: ReadPath,
+    reads: ReadPath<ProductId, Product>,
 }
 
 impl Products {
-    pub(crate) fn new(db: Database, reads: ReadPath) -> Self {
+    pub(crate) fn new(db: Database, reads: ReadPath<ProductId, Product>) -> Self {
         Self { db, reads }
     }
 
+    /// The one way to read a product.
     pub(crate) async fn get(&self, id: ProductId) -> Result<Option<Arc<Product>>, Error> {
-        let db = self.db.clone();
-        self.reads.get(|| async move { by_id(&db, id).await }).await
+        let db = &self.db;
+        self.reads.get(&id, || by_id(db.clone(), id)).await
+    }
+
+    /// Call it after a write to this product, whatever came of the write.
+    pub(crate) async fn changed(&self, id: ProductId) -> Result<(), Error> {
+        self.reads.invalidate(&id).await
+    }
+
+    /// Loads the whole catalogue into the cache, and says how many products that are.
+    ///
+    /// # Errors
+    ///
+    /// When a part of it cannot be loaded.
+    pub(crate) async fn warm(&self) -> Result<usize, Error> {
+        let ids = self.db.query(Statement::ProductIds, &[]).await?;
+        let db = &self.db;
+        self.reads
+            .warm(ids.iter().map(|row| ProductId(row.get(0))), |ids| by_ids(db.clone(), ids))
+            .await
     }
 
     async fn revise(&self, id: ProductId, new: Revision) -> Result<Option<Product>, Error> {
@@ -118,11 +144,22 @@ impl Products {
                 &[&id.0, &new.name, &new.description, &new.price_cents, &new.stock],
             )
             .await;
+        // An error leaves open whether it was committed.
+        self.changed(id).await?;
         Ok(row?.as_ref().map(Product::from))
     }
 }
 
-async fn by_id(db: &Database, id: ProductId) -> Result<Option<Product>, DbError> {
+async fn by_id(db: Database, id: ProductId) -> Result<Option<Product>, DbError> {
     let row = db.query_opt(Statement::ProductById, &[&id.0]).await?;
     Ok(row.as_ref().map(Product::from))
+}
+
+async fn by_ids(
+    db: Database,
+    ids: Vec<ProductId>,
+) -> Result<Vec<(ProductId, Product)>, DbError> {
+    let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+    let rows = db.query(Statement::ProductsByIds, &[&ids]).await?;
+    Ok(rows.iter().map(|row| (ProductId(row.get(0)), Product::from(row))).collect())
 }

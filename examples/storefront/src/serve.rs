@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Whether reads go through the cache.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     cache: Switch,
+    /// Loads the whole catalogue into the cache before the shop is ready.
+    #[arg(long)]
+    warm: bool,
     /// The most connections to the database.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
@@ -55,8 +58,12 @@ pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn 
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(config, options.connections).await.map_err(Startup::new)?;
-    let shop = Arc::new(Shop::new(db, prometheus.clone()));
+    let shop = Arc::new(Shop::new(db, options.cache == Switch::On, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await?;
+    if options.warm {
+        let warm = shop.products.warm().await.map_err(|e| e.what)?;
+        info!("{warm} products are in the cache");
+    }
 
     announce(listener.local_addr()?)?;
     tokio::select! {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cache_aside::{CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
@@ -27,6 +28,12 @@ impl Id for UserId {
 
     fn new(id: i64) -> Self {
         Self(id)
+    }
+}
+
+impl CacheKey for UserId {
+    fn encode(&self, key: &mut KeyEncoder) {
+        key.part(&self.0);
     }
 }
 
@@ -99,17 +106,23 @@ pub(crate) async fn revise(
 #[derive(Debug)]
 pub(crate) struct Users {
     db: Database,
-    profiles: ReadPath,
+    profiles: ReadPath<UserId, Profile>,
 }
 
 impl Users {
-    pub(crate) fn new(db: Database, profiles: ReadPath) -> Self {
+    pub(crate) fn new(db: Database, profiles: ReadPath<UserId, Profile>) -> Self {
         Self { db, profiles }
     }
 
+    /// The one way to read a profile.
     pub(crate) async fn profile(&self, id: UserId) -> Result<Option<Arc<Profile>>, Error> {
-        let db = self.db.clone();
-        self.profiles.get(|| async move { profile_of(&db, id).await }).await
+        let db = &self.db;
+        self.profiles.get(&id, || profile_of(db.clone(), id)).await
+    }
+
+    /// Call it after a write that this user's profile shows, whatever came of the write.
+    pub(crate) async fn changed(&self, id: UserId) -> Result<(), Error> {
+        self.profiles.invalidate(&id).await
     }
 
     async fn revise(&self, id: UserId, new: Revision) -> Result<Option<Account>, Error> {
@@ -117,6 +130,8 @@ impl Users {
             .db
             .query_opt(Statement::UpdateUser, &[&id.0, &new.name, &new.email, &new.city])
             .await;
+        // An error leaves open whether it was committed.
+        self.changed(id).await?;
         match row {
             Ok(row) => Ok(row.as_ref().map(Account::from)),
             Err(e) if e.is_taken() => Err(Error::new(
@@ -131,7 +146,7 @@ impl Users {
     }
 }
 
-async fn profile_of(db: &Database, id: UserId) -> Result<Option<Profile>, DbError> {
+async fn profile_of(db: Database, id: UserId) -> Result<Option<Profile>, DbError> {
     let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
     Ok(rows.first().map(|row| Profile {
         account: Account::from(row),

@@ -1,0 +1,248 @@
+//! `storefront load`: a shop's day, sent at a given rate or as fast as answers come.
+
+mod client;
+mod mix;
+mod replay;
+mod report;
+mod schedule;
+mod scrape;
+mod zipf;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep, sleep_until};
+
+use self::client::{Client, Failure, Target};
+use self::mix::Mix;
+use self::report::{Report, Tally};
+use self::schedule::Schedule;
+use self::scrape::Scrape;
+use self::zipf::Popularity;
+
+/// How late the runtime's timer may be. Its lateness is not the shop's.
+const TIMER: Duration = Duration::from_millis(3);
+
+/// Options of `storefront load`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// The shop, as `storefront serve` prints it.
+    #[arg(long)]
+    url: Target,
+    /// How long to send [default: 10, or the length of the replay].
+    #[arg(long, value_parser = positive)]
+    seconds: Option<f64>,
+    /// Requests a second, whatever the answers take. Without it, and without --replay, each
+    /// connection sends its next request when it has its answer.
+    #[arg(long, value_parser = positive, conflicts_with = "replay")]
+    rps: Option<f64>,
+    /// Connections, and so the most requests in flight.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Another seed sends other requests.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// A CSV of `t_s,value`: from `t_s` seconds on, `value` requests a second.
+    #[arg(long, value_name = "FILE.csv")]
+    replay: Option<PathBuf>,
+    /// Plays the replay's steps this many times as fast; their rates stay.
+    #[arg(long, default_value_t = 1.0, value_parser = positive, requires = "replay")]
+    speed: f64,
+    /// Multiplies the replay's rates.
+    #[arg(long, default_value_t = 1.0, value_parser = positive, requires = "replay")]
+    scale: f64,
+    /// How many products the shop was seeded with.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    products: u32,
+    /// How many users the shop was seeded with.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    users: u32,
+    /// The exponent of Zipf's law: how much the popular are preferred.
+    #[arg(long, default_value_t = 1.1, value_parser = positive)]
+    exponent: f64,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
+        _ => Err("use a number above 0, and 1e9 at most".to_owned()),
+    }
+}
+
+/// Sends the load and sums it up.
+///
+/// # Errors
+///
+/// When the replay cannot be read, or the shop is not there or of another size. Once the load
+/// has begun, failures are figures of the report.
+pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
+    let pace = pace(&options)?;
+    let mut control = Client::new(options.url.clone());
+    check(&mut control, &options).await?;
+
+    let job = Arc::new(Job {
+        mix: Mix::new(
+            options.seed,
+            Popularity::new(options.products, options.exponent),
+            Popularity::new(options.users, options.exponent),
+        ),
+        pace,
+        start: Instant::now(),
+        taken: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
+    });
+    let before = Scrape::parse(&control.get("/metrics").await?);
+    let mut workers = JoinSet::new();
+    for _ in 0..options.connections {
+        workers.spawn(work(Arc::clone(&job), Client::new(options.url.clone())));
+    }
+    let tally = watch(&job, &mut workers).await?;
+    let elapsed = job.start.elapsed();
+    // The connection has rested for the whole run.
+    let after = Client::new(options.url.clone()).get("/metrics").await;
+    let after = after.map_or_else(|_| before.clone(), |text| Scrape::parse(&text));
+
+    let due = match &job.pace {
+        Pace::Answers { .. } => None,
+        Pace::Given(schedule) => Some(schedule.total()),
+    };
+    Ok(Report::new(&options, elapsed, due, &tally, &before, &after))
+}
+
+/// How the next request's moment is found.
+#[derive(Debug)]
+enum Pace {
+    /// At once, until this long after the start.
+    Answers { end: Duration },
+    /// When the schedule says.
+    Given(Schedule),
+}
+
+impl Pace {
+    fn end(&self) -> Duration {
+        match self {
+            Self::Answers { end } => *end,
+            Self::Given(schedule) => schedule.end(),
+        }
+    }
+}
+
+fn pace(options: &Options) -> Result<Pace, Box<dyn Error>> {
+    let seconds = options.seconds.unwrap_or(10.0);
+    if let Some(path) = &options.replay {
+        let named = |e: &dyn Error| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
+        let rows = replay::parse(&text).map_err(|e| named(&e))?;
+        let schedule = Schedule::replay(&rows, options.speed, options.scale, options.seconds);
+        return Ok(Pace::Given(schedule));
+    }
+    Ok(match options.rps {
+        Some(rate) => Pace::Given(Schedule::steady(rate, seconds)),
+        None => Pace::Answers { end: Duration::from_secs_f64(seconds) },
+    })
+}
+
+/// A wrong size would count as failures of the shop.
+async fn check(control: &mut Client, options: &Options) -> Result<(), String> {
+    let url = &options.url;
+    if let Err(e) = control.get("/healthz").await {
+        return Err(format!(
+            "no shop answers at {url} ({e}); start one with `storefront serve`"
+        ));
+    }
+    for (kind, last) in [("products", options.products), ("users", options.users)] {
+        match control.get(&format!("/{kind}/{last}")).await {
+            Ok(_) => {}
+            Err(Failure::Status(404)) => {
+                return Err(format!(
+                    "the shop has fewer than {last} {kind}; seed that many, or say with \
+                     --{kind} how many there are"
+                ));
+            }
+            Err(e) => return Err(format!("the shop at {url} does not sell ({e})")),
+        }
+    }
+    Ok(())
+}
+
+/// What the connections share.
+#[derive(Debug)]
+struct Job {
+    mix: Mix,
+    pace: Pace,
+    start: Instant,
+    taken: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Job {
+    /// Waits until the next request is due. Returns its number, and the moment that its
+    /// latency counts from: a request that is late because all connections were busy has
+    /// waited for the shop since it was due.
+    async fn next(&self) -> Option<(u64, Instant)> {
+        let n = self.taken.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let schedule = match &self.pace {
+            Pace::Answers { end } => return (now < self.start + *end).then_some((n, now)),
+            Pace::Given(schedule) => schedule,
+        };
+        let due = self.start + schedule.due(n)?;
+        if due <= now {
+            return (now < self.start + schedule.end()).then_some((n, due));
+        }
+        sleep_until(due).await;
+        let now = Instant::now();
+        Some((n, if now - due < TIMER { now } else { due }))
+    }
+}
+
+/// One connection's share of the run.
+async fn work(job: Arc<Job>, mut client: Client) -> Tally {
+    let mut tally = Tally::new();
+    while let Some((n, begun)) = job.next().await {
+        let planned = job.mix.request(n);
+        let answer = client.send(&planned).await;
+        let unconnected = matches!(answer, Err(Failure::Connect));
+        tally.add(planned.kind, answer.map(|_| begun.elapsed()));
+        job.answered.fetch_add(1, Ordering::Relaxed);
+        if unconnected {
+            // Without this, a shop that is gone is counted millions of times.
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    tally
+}
+
+/// Shows how far the run is, until every connection has ended.
+async fn watch(job: &Job, workers: &mut JoinSet<Tally>) -> Result<Tally, Box<dyn Error>> {
+    // Draws on stderr, and only on a terminal.
+    let bar = ProgressBar::new(job.pace.end().as_millis() as u64).with_style(
+        ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}")
+            .expect("the template is well formed"),
+    );
+    let mut all = Tally::new();
+    let mut every = interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            ended = workers.join_next() => match ended {
+                Some(tally) => all.merge(&tally?),
+                None => break,
+            },
+            _ = every.tick() => {
+                bar.set_position(job.start.elapsed().as_millis() as u64);
+                bar.set_message(format!("{} answers", job.answered.load(Ordering::Relaxed)));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(all)
+}
