@@ -85,7 +85,13 @@ async fn each_mistake_has_its_own_answer() {
         (Method::PUT, "/users/1", r#"{"name":"a","email":"ab","city":"c"}"#, 422, "bad_field"),
         (Method::POST, "/users/1/orders", r#"{"product_id":1,"quantity":0}"#, 422, "bad_field"),
         (Method::POST, "/users/1/orders", r#"{"product_id":0,"quantity":1}"#, 422, "bad_field"),
-        (Method::POST, "/users/1/orders", r#"{"product_id":1,"quantity":1e3}"#, 422, "bad_fields"),
+        (
+            Method::POST,
+            "/users/1/orders",
+            r#"{"product_id":1,"quantity":1e3}"#,
+            422,
+            "bad_fields",
+        ),
     ] {
         let (got, answer) = send(&shop, request(method.clone(), path, body.to_owned())).await;
         assert_eq!((got.as_u16(), code(&answer)), (status, expected), "{method} {path} {body}");
@@ -119,7 +125,7 @@ impl axum::body::HttpBody for Cut {
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, io::Error>>> {
         Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
     }
 }

@@ -3,6 +3,8 @@
 mod app;
 mod db;
 mod error;
+#[cfg(test)]
+mod hostile_tests;
 mod input;
 mod load;
 mod orders;
