@@ -109,17 +109,24 @@ impl fmt::Debug for Database {
 /// Why the database did not answer.
 #[derive(Debug)]
 pub(crate) enum DbError {
-    /// No connection was free, or no answer came, in time.
+    /// No connection was free in time; the statement was not sent.
+    NoConnection,
+    /// No answer came in time.
     TimedOut,
     /// The server, or the way to it, failed.
     Failed(tokio_postgres::Error),
 }
 
 impl DbError {
+    /// Whether the statement cannot have taken effect, since it never left.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, Self::NoConnection)
+    }
+
     /// Whether the same request may well succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::TimedOut => true,
+            Self::NoConnection | Self::TimedOut => true,
             // Connection, transaction rollback, resources, operator intervention.
             Self::Failed(e) => e.code().is_none_or(|state| {
                 ["08", "40", "53", "57"].iter().any(|class| state.code().starts_with(class))
@@ -150,6 +157,7 @@ impl DbError {
 impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoConnection => "no connection to the database was free in time",
             Self::TimedOut => "the database did not answer in time",
             Self::Failed(_) => "the database failed",
         })
@@ -159,7 +167,7 @@ impl fmt::Display for DbError {
 impl error::Error for DbError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::TimedOut => None,
+            Self::NoConnection | Self::TimedOut => None,
             Self::Failed(cause) => Some(cause),
         }
     }
@@ -175,7 +183,7 @@ impl From<RunError<tokio_postgres::Error>> for DbError {
     fn from(cause: RunError<tokio_postgres::Error>) -> Self {
         match cause {
             RunError::User(cause) => Self::Failed(cause),
-            RunError::TimedOut => Self::TimedOut,
+            RunError::TimedOut => Self::NoConnection,
         }
     }
 }

@@ -82,9 +82,11 @@ async fn place_in(shop: &Shop, user: UserId, wish: Wish) -> Result<Order, Error>
     let product = ProductId(wish.product_id);
     let placed =
         shop.db.query_opt(Statement::PlaceOrder, &[&user.0, &product.0, &wish.quantity]).await;
-    // An error leaves open whether it was committed.
-    shop.products.changed(product).await?;
-    shop.users.changed(user).await?;
+    // An error leaves open whether it was committed, unless nothing was sent.
+    if !placed.as_ref().is_err_and(DbError::is_unsent) {
+        shop.products.changed(product).await?;
+        shop.users.changed(user).await?;
+    }
     match placed {
         Ok(Some(row)) => Order::at(&row, 0).ok_or_else(Error::internal),
         Ok(None) => Err(why_not(shop, product, wish.quantity).await?),

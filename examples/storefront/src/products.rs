@@ -118,7 +118,7 @@ impl Products {
         self.reads.get(&id, || by_id(db.clone(), id)).await
     }
 
-    /// Call it after a write to this product, whatever came of the write.
+    /// Call it after every write to this product that was sent, whatever came of it.
     pub(crate) async fn changed(&self, id: ProductId) -> Result<(), Error> {
         self.reads.invalidate(&id).await
     }
@@ -144,8 +144,10 @@ impl Products {
                 &[&id.0, &new.name, &new.description, &new.price_cents, &new.stock],
             )
             .await;
-        // An error leaves open whether it was committed.
-        self.changed(id).await?;
+        // An error leaves open whether it was committed, unless nothing was sent.
+        if !row.as_ref().is_err_and(DbError::is_unsent) {
+            self.changed(id).await?;
+        }
         Ok(row?.as_ref().map(Product::from))
     }
 }

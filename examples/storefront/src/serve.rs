@@ -17,7 +17,7 @@ use tokio_postgres::Config;
 use tracing::{info, warn};
 
 use crate::app::{Shop, router};
-use crate::db::Database;
+use crate::db::{Database, DbError};
 use crate::shutdown::asked_to_stop;
 
 /// How long requests in flight may take after the process was asked to stop.
@@ -54,10 +54,13 @@ pub(crate) enum Switch {
 ///
 /// When the shop cannot start.
 pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn Error>> {
+    if options.warm && options.cache == Switch::Off {
+        return Err("--warm fills the cache, and --cache off leaves it out; drop one".into());
+    }
     let stop = asked_to_stop()?;
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
-    let db = Database::connect(config, options.connections).await.map_err(Startup::new)?;
+    let db = Database::connect(config, options.connections).await.map_err(Startup)?;
     let shop = Arc::new(Shop::new(db, options.cache == Switch::On, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await?;
     if options.warm {
@@ -118,13 +121,7 @@ async fn upkeep(prometheus: PrometheusHandle) {
 
 /// Why the shop could not open, with the way out.
 #[derive(Debug)]
-struct Startup(crate::db::DbError);
-
-impl Startup {
-    fn new(cause: crate::db::DbError) -> Self {
-        Self(cause)
-    }
-}
+struct Startup(DbError);
 
 impl fmt::Display for Startup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -120,7 +120,8 @@ impl Users {
         self.profiles.get(&id, || profile_of(db.clone(), id)).await
     }
 
-    /// Call it after a write that this user's profile shows, whatever came of the write.
+    /// Call it after every write that this user's profile shows and that was sent, whatever
+    /// came of it.
     pub(crate) async fn changed(&self, id: UserId) -> Result<(), Error> {
         self.profiles.invalidate(&id).await
     }
@@ -130,8 +131,10 @@ impl Users {
             .db
             .query_opt(Statement::UpdateUser, &[&id.0, &new.name, &new.email, &new.city])
             .await;
-        // An error leaves open whether it was committed.
-        self.changed(id).await?;
+        // An error leaves open whether it was committed, unless nothing was sent.
+        if !row.as_ref().is_err_and(DbError::is_unsent) {
+            self.changed(id).await?;
+        }
         match row {
             Ok(row) => Ok(row.as_ref().map(Account::from)),
             Err(e) if e.is_taken() => Err(Error::new(

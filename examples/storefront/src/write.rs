@@ -9,9 +9,41 @@ use crate::error::Error;
 pub(crate) async fn to_its_end<T: Send + 'static>(
     write: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
+    if cfg!(broken = "no_detached_write") {
+        return write.await;
+    }
     match tokio::spawn(write).await {
         Ok(outcome) => outcome,
         // It panicked, which the panic hook has reported, or the runtime is going down.
         Err(_) => Err(Error::internal()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio_test::{assert_pending, task};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_does_not_stop_the_write() {
+        let (committed, commit) = oneshot::channel();
+        let (invalidated, invalidation) = oneshot::channel();
+        let mut handler = task::spawn(to_its_end(async move {
+            commit.await.unwrap();
+            invalidated.send(()).unwrap();
+            Ok(())
+        }));
+        assert_pending!(handler.poll());
+        drop(handler);
+        committed.send(()).unwrap();
+        invalidation.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_is_an_answer() {
+        let answer = to_its_end::<()>(async { panic!("of the test") }).await;
+        assert_eq!(answer, Err(Error::internal()));
     }
 }

@@ -109,13 +109,13 @@ pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
     let elapsed = job.start.elapsed();
     // The connection has rested for the whole run.
     let after = Client::new(options.url.clone()).get("/metrics").await;
-    let after = after.map_or_else(|_| before.clone(), |text| Scrape::parse(&text));
+    let after = after.ok().map(|text| Scrape::parse(&text));
 
     let due = match &job.pace {
         Pace::Answers { .. } => None,
         Pace::Given(schedule) => Some(schedule.total()),
     };
-    Ok(Report::new(&options, elapsed, due, &tally, &before, &after))
+    Ok(Report::new(&options, elapsed, due, &tally, &before, after.as_ref()))
 }
 
 /// How the next request's moment is found.

@@ -114,6 +114,9 @@ pub(crate) struct Report {
     connections: u32,
     target_rps: Option<f64>,
     replay: Option<PathBuf>,
+    speed: f64,
+    scale: f64,
+    exponent: f64,
     seconds: f64,
     #[serde(flatten)]
     all: Part,
@@ -122,8 +125,9 @@ pub(crate) struct Report {
     failures_by_class: BTreeMap<String, u64>,
     by_kind: BTreeMap<&'static str, Part>,
     reads: u64,
-    database: Cost,
-    /// Null when the shop runs without a cache.
+    /// Null when the shop could not be asked at the end.
+    database: Option<Cost>,
+    /// Null also when the shop runs without a cache.
     cache: Option<Cached>,
 }
 
@@ -168,7 +172,7 @@ impl Report {
         due: Option<u64>,
         tally: &Tally,
         before: &Scrape,
-        after: &Scrape,
+        after: Option<&Scrape>,
     ) -> Self {
         let seconds = elapsed.as_secs_f64();
         let all = tally.all();
@@ -185,13 +189,19 @@ impl Report {
             connections: options.connections,
             target_rps: options.rps,
             replay: options.replay.clone(),
+            speed: options.speed,
+            scale: options.scale,
+            exponent: options.exponent,
             seconds: round(seconds, 3),
             not_sent: due.map_or(0, |due| due.saturating_sub(all.requests())),
             failures_by_class: classes.collect(),
             by_kind: kinds.into_iter().collect(),
             reads,
-            database: Cost::new(after.since(before, QUERIES, &["statement"]), reads),
-            cache: Cached::new(after.since(before, CACHED, &["cache", "outcome"])),
+            database: after
+                .map(|after| Cost::new(after.since(before, QUERIES, &["statement"]), reads)),
+            cache: after.and_then(|after| {
+                Cached::new(after.since(before, CACHED, &["cache", "outcome"]))
+            }),
             all: all.part(seconds),
         }
     }
@@ -251,26 +261,33 @@ impl fmt::Display for Report {
         if self.not_sent > 0 {
             writeln!(f, "not sent   {}: every connection was busy", self.not_sent)?;
         }
-        let Cost { queries, read_queries, queries_per_read, .. } = &self.database;
-        write!(
-            f,
-            "database   {queries} queries, {read_queries} of them for {} reads",
-            self.reads
-        )?;
-        match queries_per_read {
-            Some(ratio) => writeln!(f, ": {ratio:.3} a read")?,
-            None => writeln!(f)?,
+        match &self.database {
+            Some(cost) => writeln!(f, "database   {cost} for {} reads", self.reads)?,
+            None => writeln!(f, "database   unknown: the shop's metrics could not be read")?,
         }
         match &self.cache {
-            Some(Cached { requests, hit_ratio: Some(ratio), .. }) => {
-                write!(
-                    f,
-                    "cache      {:.1} % of {requests} reads answered at once",
-                    ratio * 100.0
-                )
-            }
-            Some(_) => write!(f, "cache      not asked"),
+            Some(cached) => write!(f, "cache      {cached}"),
             None => write!(f, "cache      none"),
+        }
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} queries; {} ", self.queries, self.read_queries)?;
+        self.queries_per_read.map_or(Ok(()), |ratio| write!(f, "({ratio:.3} a read) "))?;
+        f.write_str("of them")
+    }
+}
+
+impl fmt::Display for Cached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hit_ratio {
+            Some(ratio) => {
+                let percent = ratio * 100.0;
+                write!(f, "{percent:.1} % of {} reads answered at once", self.requests)
+            }
+            None => f.write_str("not asked"),
         }
     }
 }

@@ -73,6 +73,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 
@@ -103,6 +104,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+
         #[test]
         fn requests_are_due_in_order_and_before_the_end(
             steps in prop::collection::vec((0.01f64..5.0, 0.0f64..50.0), 2..20),
