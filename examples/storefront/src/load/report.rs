@@ -262,7 +262,7 @@ impl fmt::Display for Report {
             writeln!(f, "not sent   {}: every connection was busy", self.not_sent)?;
         }
         match &self.database {
-            Some(cost) => writeln!(f, "database   {cost} for {} reads", self.reads)?,
+            Some(cost) => writeln!(f, "database   {} reads took {cost}", self.reads)?,
             None => writeln!(f, "database   unknown: the shop's metrics could not be read")?,
         }
         match &self.cache {
@@ -274,9 +274,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} queries; {} ", self.queries, self.read_queries)?;
-        self.queries_per_read.map_or(Ok(()), |ratio| write!(f, "({ratio:.3} a read) "))?;
-        f.write_str("of them")
+        write!(f, "{} queries", self.read_queries)?;
+        self.queries_per_read.map_or(Ok(()), |ratio| write!(f, " ({ratio:.3} a read)"))?;
+        write!(f, "; {} in all", self.queries)
     }
 }
 
