@@ -99,7 +99,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         // the lock one of the two is there.
         let now = self.clock.now();
         // Before the store and before the source: this is the value's stamp.
-        let stamp = self.epochs.stamp(hash);
+        let mut stamp = self.epochs.stamp(hash);
         if !cfg!(broken = "no_second_look")
             && let Some(entry) = self.store.get(key)
             && seen != Some(&entry.life)
@@ -108,14 +108,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             return Seat::Served(entry.value);
         }
 
-        let epoch = if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
-        let flight_key = (key.clone(), epoch);
+        let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
         let lost = nanos(self.waiting_limit());
-        match shard.get(&flight_key) {
+        match shard.flights.get(&(key.clone(), epoch(stamp))) {
             Some(flight) if !flight.is_lost(now, lost) => Seat::Join(Arc::clone(flight)),
-            _ => {
+            lost => {
+                if lost.is_some() {
+                    // Should it wake up after all, it is overtaken.
+                    stamp = self.epochs.bump(hash);
+                }
+                let flight_key = (key.clone(), epoch(stamp));
                 let flight = Arc::new(Flight::new(now));
-                shard.insert(flight_key.clone(), Arc::clone(&flight));
+                shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
                 let engine = Arc::clone(self);
                 Seat::Lead(Landing {
                     engine,
