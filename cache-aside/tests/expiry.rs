@@ -1,4 +1,5 @@
 //! TTLs, stale windows, early refresh and negative entries, on paused time.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The layer against mock services.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

@@ -1,12 +1,14 @@
 //! One load for all who ask, whatever becomes of the load or of those who ask.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cache_aside::{CacheAside, Error, LoadCause, Loaded, Lookup, Moka};
+use cache_aside::{CacheAside, Entry, Error, LoadCause, Loaded, Lookup, Moka, Store};
 use support::{SECOND, Source, builder, settle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -42,6 +44,48 @@ async fn a_thousand_misses_on_many_threads_are_one_load() {
             .collect();
         assert!(callers.join_all().await.iter().all(Option::is_some));
         assert_eq!(source.loads(), 1);
+    }
+}
+
+/// The first look falls before another's value is there, the boarding after.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_came_between_the_look_and_the_load_is_served() {
+    let blind = Arc::new(AtomicBool::new(false));
+    let store = Blink { inner: Moka::entries(10), blind: blind.clone() };
+    let cache: CacheAside<u64, u64> = CacheAside::builder("test").l1(store).build().unwrap();
+    let source = Source::new(1);
+    cache.get_or_load(&7, |_| source.read()).await.unwrap();
+    blind.store(true, Ordering::SeqCst);
+    assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
+    assert!(!blind.load(Ordering::SeqCst), "there was no first look");
+    assert_eq!(source.loads(), 1);
+}
+
+/// Misses once when told to.
+struct Blink {
+    inner: Moka<u64, u64>,
+    blind: Arc<AtomicBool>,
+}
+
+impl Store<u64, u64> for Blink {
+    fn get(&self, key: &u64) -> Option<Entry<u64>> {
+        if self.blind.swap(false, Ordering::SeqCst) { None } else { self.inner.get(key) }
+    }
+
+    fn insert(&self, key: u64, entry: Entry<u64>) {
+        self.inner.insert(key, entry);
+    }
+
+    fn remove(&self, key: &u64) {
+        self.inner.remove(key);
+    }
+
+    fn clear(&self) {
+        self.inner.clear();
+    }
+
+    fn capacity(&self) -> usize {
+        self.inner.capacity()
     }
 }
 

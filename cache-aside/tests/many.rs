@@ -1,4 +1,5 @@
 //! Many keys at once.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

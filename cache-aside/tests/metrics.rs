@@ -1,4 +1,5 @@
 //! What is counted.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![cfg(feature = "metrics")]
 
 mod support;
@@ -43,7 +44,7 @@ async fn everything_is_counted_once() {
     let read = || cache.get_or_load(&7, |_| source.read());
 
     let (a, b) = tokio::join!(read(), read()); // a miss and a join
-    (a.unwrap(), b.unwrap());
+    assert_eq!(a.unwrap(), b.unwrap());
     read().await.unwrap(); // a hit
     advance(61 * SECOND).await;
     read().await.unwrap(); // stale, renewed

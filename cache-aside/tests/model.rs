@@ -1,5 +1,6 @@
 //! Any order of loads, writes and time against one rule: a read never returns a
 //! version older than the last one whose invalidation was over when it began.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! A load that overlaps an invalidation: its value is never seen by a read that
 //! starts after the invalidation, on any path.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The rule of `model.rs` on real threads: versions only grow, and a read never
 //! returns one below the highest whose invalidation was over when it began.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io;
 use std::sync::Arc;

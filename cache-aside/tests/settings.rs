@@ -1,4 +1,5 @@
 //! Settings that make no sense are refused, with the reason.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::Duration;
 

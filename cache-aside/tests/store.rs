@@ -1,4 +1,5 @@
 //! Every store against the suite, and what the cache does with odd values.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 
