@@ -165,12 +165,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// Marks this moment for a value that is about to be read by other means
     /// than a loader (a join that brings a list of rows, say).
     pub fn reserve(&self, key: &K) -> Reservation<K, V> {
-        Reservation {
-            cache: self.clone(),
-            key: key.clone(),
-            stamp: self.engine.epochs.stamp(self.engine.hash(key)),
-            began: self.engine.clock.now(),
-        }
+        let hash = self.engine.hash(key);
+        let began = self.engine.clock.now();
+        let engine = Arc::clone(&self.engine);
+        Reservation { stamp: engine.reserve(hash), engine, key: key.clone(), hash, began }
     }
 
     /// Makes sure that no value whose load began before is served again. Call it
@@ -280,9 +278,10 @@ impl<K, V> fmt::Debug for CacheAside<K, V> {
 /// # }
 /// ```
 #[must_use = "take it before the source is read, then insert"]
-pub struct Reservation<K, V> {
-    cache: CacheAside<K, V>,
+pub struct Reservation<K: CacheKey, V: Send + Sync + 'static> {
+    engine: Arc<Engine<K, V>>,
     key: K,
+    hash: u64,
     stamp: u64,
     began: Tick,
 }
@@ -291,18 +290,23 @@ impl<K: CacheKey, V: Send + Sync + 'static> Reservation<K, V> {
     /// Stores `value`; false if it was overtaken by an invalidation or an
     /// insert, or is not to be kept. Its TTL counts from the reservation.
     pub fn insert(self, value: impl Into<Loaded<V>>) -> bool {
-        let engine = self.cache.engine();
         let stamp = if cfg!(broken = "no_reservation") {
-            engine.epochs.stamp(engine.hash(&self.key))
+            self.engine.epochs.stamp(self.hash)
         } else {
             self.stamp
         };
-        engine.fill(&self.key, engine.hash(&self.key), stamp, self.began, &value.into())
+        self.engine.fill(&self.key, self.hash, stamp, self.began, &value.into())
     }
 }
 
-impl<K, V> fmt::Debug for Reservation<K, V> {
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for Reservation<K, V> {
+    fn drop(&mut self) {
+        self.engine.end_reservation(self.hash);
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> fmt::Debug for Reservation<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("Reservation").field("cache", &self.engine.name).finish_non_exhaustive()
     }
 }

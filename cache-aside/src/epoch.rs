@@ -44,7 +44,9 @@ impl Epochs {
 
     /// Ends every epoch.
     pub(crate) fn bump_all(&self) {
-        self.global.fetch_add(1, Ordering::SeqCst);
+        if !cfg!(broken = "no_global_epoch") {
+            self.global.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     #[inline]

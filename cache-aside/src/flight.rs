@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::clock::Tick;
@@ -20,8 +21,12 @@ pub(crate) type Outcome<V> = Result<Option<Arc<V>>, Error>;
 /// flight from before it.
 pub(crate) type FlightKey<K> = (K, Stamp);
 
-pub(crate) type Shard<K, V> =
-    HashMap<FlightKey<K>, Arc<Flight<V>>, foldhash::fast::RandomState>;
+/// A part of the keys.
+pub(crate) struct Shard<K, V> {
+    pub(crate) flights: HashMap<FlightKey<K>, Arc<Flight<V>>, RandomState>,
+    /// Reads of the source under way that are no flights.
+    pub(crate) reservations: usize,
+}
 
 /// All loads of one cache that are under way.
 pub(crate) struct Flights<K, V> {
@@ -30,23 +35,29 @@ pub(crate) struct Flights<K, V> {
 
 impl<K: Eq + Hash, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect() }
     }
 
     /// The flights of `hash`. While it is held, none of them starts or ends.
     pub(crate) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
         // The epochs use the low bits.
         let shard = &self.shards[(hash >> 32) as usize % SHARDS];
-        // A map is whole between any two of its operations.
+        // A shard is whole between any two operations on it.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `flight` off, unless another has its place by now.
     pub(crate) fn remove(&self, hash: u64, key: &FlightKey<K>, flight: &Arc<Flight<V>>) {
         let mut shard = self.shard(hash);
-        if shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            shard.remove(key);
+        if shard.flights.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            shard.flights.remove(key);
         }
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    fn new() -> Self {
+        Self { flights: HashMap::default(), reservations: 0 }
     }
 }
 

@@ -72,7 +72,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             negative: life.is_some_and(|life| life.negative),
             age: life.map(|life| Duration::from_nanos(now.saturating_sub(life.began))),
             fresh_for: life.map(|life| Duration::from_nanos(life.expires.saturating_sub(now))),
-            loading: self.flights.shard(hash).contains_key(&(key.clone(), stamp)),
+            loading: self.flights.shard(hash).flights.contains_key(&(key.clone(), stamp)),
             bound: self.policy.hard_ttl(),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug_span};
 
 use super::Engine;
@@ -52,23 +53,24 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
         let hash = self.hash(key);
-        let flight = match self.board(key, hash, None) {
+        match self.board(key, hash, None) {
             Seat::Served(value) => {
                 self.metrics.request(Request::Joined);
-                return Ok(value);
+                Ok(value)
             }
             Seat::Join(flight) => {
                 self.metrics.request(Request::Joined);
-                flight
+                self.settle(hash, &flight, aged).await
             }
             Seat::Lead(landing) => {
                 self.metrics.request(Request::Miss);
                 let flight = Arc::clone(&landing.flight);
-                self.launch(landing, LoadCause::Miss, make);
-                flight
+                let _task = self.launch(landing, LoadCause::Miss, make);
+                #[cfg(broken = "no_owned_load")]
+                let _tied = AbortOnDrop(_task);
+                self.settle(hash, &flight, aged).await
             }
-        };
-        self.settle(hash, &flight, aged).await
+        }
     }
 
     /// Renews an entry that was served, unless somebody does or has done so.
@@ -99,7 +101,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         // the lock one of the two is there.
         let now = self.clock.now();
         // Before the store and before the source: this is the value's stamp.
-        let stamp = self.epochs.stamp(hash);
+        let mut stamp = self.epochs.stamp(hash);
         if !cfg!(broken = "no_second_look")
             && let Some(entry) = self.store.get(key)
             && seen != Some(&entry.life)
@@ -108,14 +110,20 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             return Seat::Served(entry.value);
         }
 
-        let epoch = if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
-        let flight_key = (key.clone(), epoch);
+        let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
         let lost = nanos(self.waiting_limit());
-        match shard.get(&flight_key) {
-            Some(flight) if !flight.is_lost(now, lost) => Seat::Join(Arc::clone(flight)),
-            _ => {
+        match shard.flights.get(&(key.clone(), epoch(stamp))) {
+            Some(flight) if !flight.is_lost(now, lost) && !cfg!(broken = "no_join") => {
+                Seat::Join(Arc::clone(flight))
+            }
+            lost => {
+                if lost.is_some() {
+                    // Should it wake up after all, it is overtaken.
+                    stamp = self.epochs.bump(hash);
+                }
+                let flight_key = (key.clone(), epoch(stamp));
                 let flight = Arc::new(Flight::new(now));
-                shard.insert(flight_key.clone(), Arc::clone(&flight));
+                shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
                 let engine = Arc::clone(self);
                 Seat::Lead(Landing {
                     engine,
@@ -131,7 +139,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 
     /// Starts the load of one key as a task of its own.
-    fn launch<M, F>(self: &Arc<Self>, landing: Landing<K, V>, cause: LoadCause, make: M)
+    fn launch<M, F>(
+        self: &Arc<Self>,
+        landing: Landing<K, V>,
+        cause: LoadCause,
+        make: M,
+    ) -> Option<JoinHandle<()>>
     where
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
@@ -139,7 +152,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let context = LoadContext::new(landing.key.0.clone(), cause);
         let (runtime, future) = match self.prepare(|| make(context)) {
             Ok(ready) => ready,
-            Err(error) => return landing.fail(error),
+            Err(error) => {
+                landing.fail(error);
+                return None;
+            }
         };
         self.metrics.renewal(cause);
         let linger = self.error_ttl;
@@ -149,7 +165,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Err(error) => landing.fail_for(error, linger).await,
             }
         };
-        runtime.spawn(lead.instrument(self.span(cause)));
+        Some(runtime.spawn(lead.instrument(self.span(cause))))
     }
 
     /// The runtime to load on, and the loader's future.
@@ -167,7 +183,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         load: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, Error> {
         let began = self.clock.now();
-        let ended = tokio::time::timeout(self.load_timeout, CatchUnwind { load }).await;
+        let deadline =
+            if cfg!(broken = "no_deadline") { Duration::MAX } else { self.load_timeout };
+        let ended = tokio::time::timeout(deadline, CatchUnwind { load }).await;
         let outcome = match ended {
             Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(cause))) => Err(Error::Load(cause.into())),
@@ -307,6 +325,18 @@ impl<F: Future> Future for CatchUnwind<F> {
         match catch_unwind(AssertUnwindSafe(|| load.poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}
+
+#[cfg(broken = "no_owned_load")]
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+#[cfg(broken = "no_owned_load")]
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
         }
     }
 }

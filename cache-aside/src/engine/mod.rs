@@ -140,12 +140,28 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 
     pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
         let hash = self.hash(key);
-        // A new epoch: loads under way read the source before this value was there.
-        let stamp = if cfg!(broken = "no_insert_epoch") {
-            self.epochs.stamp(hash)
-        } else {
-            self.epochs.bump(hash)
-        };
+        let shard = self.flights.shard(hash);
+        let mut stamp = self.epochs.stamp(hash);
+        // Who reads the source now may have read it before this value was there:
+        // their epoch ends. With nobody there, the stripe's other keys are spared.
+        let overtakes =
+            shard.reservations > 0 || shard.flights.contains_key(&(key.clone(), stamp));
+        if overtakes && !cfg!(broken = "no_insert_epoch") {
+            stamp = self.epochs.bump(hash);
+        }
+        // Under the lock, so that no load starts between the look and the fill.
         self.fill(key, hash, stamp, self.clock.now(), loaded);
+        drop(shard);
+    }
+
+    /// The stamp for a read of the source that is no flight.
+    pub(crate) fn reserve(&self, hash: u64) -> Stamp {
+        let mut shard = self.flights.shard(hash);
+        shard.reservations += 1;
+        self.epochs.stamp(hash)
+    }
+
+    pub(crate) fn end_reservation(&self, hash: u64) {
+        self.flights.shard(hash).reservations -= 1;
     }
 }

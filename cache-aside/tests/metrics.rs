@@ -1,0 +1,95 @@
+//! What is counted.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![cfg(feature = "metrics")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use cache_aside::Loaded;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use support::{SECOND, Source, builder, settle};
+use tokio::time::advance;
+
+/// Every series that is not zero, by name and labels.
+fn series(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
+    let snapshot = snapshotter.snapshot().into_vec();
+    let series = snapshot.into_iter().filter_map(|(key, _, description, value)| {
+        assert!(description.is_some(), "{key:?} is not described");
+        let count = match value {
+            DebugValue::Counter(n) => n,
+            DebugValue::Histogram(samples) => samples.len() as u64,
+            DebugValue::Gauge(_) => panic!("no gauges"),
+        };
+        let mut labels = key.key().labels().map(|label| label.value().to_owned());
+        assert_eq!(labels.next().as_deref(), Some("test"));
+        let name = key.key().name().trim_start_matches("cache_aside_").to_owned();
+        let name = labels.fold(name, |name, label| format!("{name} {label}"));
+        (count > 0).then_some((name, count))
+    });
+    series.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_counted_once() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let cache = metrics::with_local_recorder(&recorder, || {
+        let builder = builder().ttl(60 * SECOND).negative_ttl(5 * SECOND);
+        let builder = builder.stale_while_revalidate(10 * SECOND).stale_if_error(60 * SECOND);
+        builder.load_timeout(3 * SECOND).build().unwrap()
+    });
+    let source = Source::new(1);
+    let read = || cache.get_or_load(&7, |_| source.read());
+
+    let (a, b) = tokio::join!(read(), read()); // a miss and a join
+    assert_eq!(a.unwrap(), b.unwrap());
+    read().await.unwrap(); // a hit
+    advance(61 * SECOND).await;
+    read().await.unwrap(); // stale, renewed
+    settle().await;
+    advance(71 * SECOND).await;
+    cache.get_or_load(&7, |_| source.fail()).await.unwrap(); // stale on an error
+    let hang = || std::future::pending::<Result<u64, io::Error>>();
+    cache.get_or_load(&8, |_| hang()).await.unwrap_err();
+    let panicking =
+        |_| async { if true { panic!("as the test wants") } else { Ok::<u64, io::Error>(1) } };
+    cache.get_or_load(&8, panicking).await.unwrap_err();
+    let absent = |_| async { Ok::<_, io::Error>(None::<u64>) };
+    cache.get_or_load(&9, absent).await.unwrap();
+    cache.get_or_load(&9, absent).await.unwrap(); // negative
+    cache.get(&10).await; // a miss without a load
+    let unkept = |_| async { Ok::<_, io::Error>(Loaded::value(1).do_not_store()) };
+    cache.get_or_load(&11, unkept).await.unwrap();
+    let (mut held, load) = source.held();
+    let reader = cache.clone();
+    let late = tokio::spawn(async move { reader.get_or_load(&12, |_| load).await });
+    held.began().await;
+    cache.invalidate(&12).await.unwrap();
+    held.answer();
+    late.await.unwrap().unwrap(); // overtaken
+    cache.clear().await.unwrap();
+
+    let expected = [
+        ("requests_total hit", 1),
+        ("requests_total negative", 1),
+        ("requests_total stale", 1),
+        ("requests_total miss", 8),
+        ("requests_total joined", 1),
+        ("stale_on_error_total", 1),
+        ("loads_total ok", 5),
+        ("loads_total error", 1),
+        ("loads_total timeout", 1),
+        ("loads_total panic", 1),
+        ("load_duration_seconds", 8),
+        ("renewals_total stale", 1),
+        ("fills_total stored", 3),
+        ("fills_total not_kept", 1),
+        ("fills_total overtaken", 1),
+        ("invalidations_total key", 1),
+        ("invalidations_total all", 1),
+    ];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count)).into_iter().collect();
+    assert_eq!(series(&snapshotter), expected);
+}
