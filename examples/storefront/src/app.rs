@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -74,8 +75,9 @@ pub(crate) fn router(shop: Arc<Shop>) -> Router {
         .with_state(shop)
 }
 
-async fn exposition(State(shop): State<Arc<Shop>>) -> String {
-    shop.prometheus.render()
+async fn exposition(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
+    let format = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, format)], shop.prometheus.render())
 }
 
 /// Says that the process serves, not that the database does: pages from the cache outlive it.

@@ -1,10 +1,10 @@
 //! One way to read by key, with or without a cache before the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use cache_aside::{BuildError, CacheAside, CacheBuilder, CacheKey, Moka};
-use std::time::Duration;
 
 use crate::db::DbError;
 use crate::error::Error;

@@ -62,7 +62,8 @@ pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn 
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(config, options.connections).await.map_err(Startup)?;
     let shop = Arc::new(Shop::new(db, options.cache == Switch::On, prometheus.clone())?);
-    let listener = TcpListener::bind(options.listen).await?;
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
     if options.warm {
         let warm = shop.products.warm().await.map_err(|e| e.what)?;
         info!("{warm} products are in the cache");

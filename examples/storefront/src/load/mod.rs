@@ -64,17 +64,26 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     users: u32,
     /// The exponent of Zipf's law: how much the popular are preferred.
-    #[arg(long, default_value_t = 1.1, value_parser = positive)]
+    #[arg(long, default_value_t = 1.1, value_parser = exponent)]
     exponent: f64,
     /// Prints the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// The limits keep every moment of a schedule representable.
 fn positive(text: &str) -> Result<f64, String> {
+    within(text, 1e-6, 1e9)
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    within(text, 0.01, 10.0)
+}
+
+fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
     match text.parse() {
-        Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
-        _ => Err("use a number above 0, and 1e9 at most".to_owned()),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("use a number from {least} to {most}")),
     }
 }
 
