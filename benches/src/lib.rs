@@ -1,1 +1,12 @@
-//! Measures the crates of this workspace against what a user would pick instead.
+//! The harness: two subjects in interleaved blocks of one run, so that whatever
+//! else the machine does falls on both; thread CPU time; medians of ratios, with
+//! the ratio of a subject to itself beside them.
+#![allow(clippy::print_stdout)]
+
+mod allocations;
+mod instructions;
+mod pairs;
+
+pub use crate::allocations::{Counting, allocations};
+pub use crate::instructions::{answer_count_request, instructions_per_op};
+pub use crate::pairs::{Comparison, compare, scaling};
