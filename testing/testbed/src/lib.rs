@@ -12,9 +12,11 @@ mod eventually;
 mod folder;
 pub mod guard;
 pub mod install;
+pub mod link;
 pub mod locate;
 mod port;
 pub mod postgres;
+pub mod redis;
 mod server;
 
 pub use crate::error::Error;
