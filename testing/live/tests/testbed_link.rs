@@ -232,7 +232,8 @@ async fn a_dropped_link_closes() {
 
 #[test]
 fn a_link_outlives_the_runtime_it_was_made_in() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let link = runtime().block_on(async {
         let echo = Echo::start().await;
         Link::to(echo.addr).unwrap()

@@ -13,6 +13,7 @@ made_policy= saved_main=
 
 restore() {
     rm -f "$no_cluster"
+    rmdir "$clusters" 2>/dev/null || :
     [ -z "$made_policy" ] || rm -f "$policy"
     [ -z "$saved_main" ] || mv -f "$saved_main" "$main"
 }
@@ -27,13 +28,16 @@ if [ ! -e "$policy" ]; then
 fi
 
 # The package's own createcluster.conf, there or about to come, includes this folder.
-mkdir -p "$clusters"
-echo 'create_main_cluster = false' >"$no_cluster"
-if [ -e "$main" ] && ! grep -q '^ *include_dir' "$main"; then
-    saved_main=$main.earned-saved
-    cp -p "$main" "$saved_main"
-    echo 'create_main_cluster = false' >>"$main"
-fi
+case " $* " in *' postgresql '*)
+    mkdir -p "$clusters"
+    echo 'create_main_cluster = false' >"$no_cluster"
+    if [ -e "$main" ] && ! grep -q '^ *include_dir' "$main"; then
+        cp -p "$main" "$main.earned-saved"
+        saved_main=$main.earned-saved
+        echo 'create_main_cluster = false' >>"$main"
+    fi
+    ;;
+esac
 
 had_redis=
 [ ! -e /usr/bin/redis-server ] || had_redis=1
