@@ -1,8 +1,10 @@
 //! Nothing outlives the process that started it, however that process ends.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -18,6 +20,8 @@ const READY: &str = "folder of the servers: ";
 /// A process that has servers, and what it has.
 struct Victim {
     process: Child,
+    /// Kept open, or its writes fail.
+    _output: BufReader<ChildStdout>,
     family: Vec<u32>,
     folder: PathBuf,
 }
@@ -28,15 +32,17 @@ impl Victim {
             .args(["--exact", "victim", "--ignored", "--nocapture"])
             .env(MODE, mode)
             .stdout(Stdio::piped())
+            .stderr(if mode == "panic" { Stdio::null() } else { Stdio::inherit() })
             .spawn()
             .unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut output = BufReader::new(process.stdout.take().unwrap());
         let folder = output
+            .by_ref()
             .lines()
             .find_map(|line| Some(PathBuf::from(line.unwrap().split_once(READY)?.1)))
             .expect("the victim comes to have servers");
         let family = descendants(process.id());
-        Self { process, family, folder }
+        Self { process, _output: output, family, folder }
     }
 
     /// Waits until all it had is gone.
@@ -54,8 +60,23 @@ impl Victim {
     }
 }
 
+/// A test that fails, fails for what is left behind: it is ended here.
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.family.push(self.process.id());
+        for pid in self.family.iter().filter(|pid| is_alive(**pid)) {
+            send("KILL", *pid);
+        }
+    }
+}
+
+fn send(signal: &str, pid: u32) {
+    let kill = Command::new("/bin/sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
+    assert!(kill.unwrap().success());
+}
+
 /// The processes whose command line names the folder.
-fn strangers(folder: &std::path::Path) -> Vec<String> {
+fn strangers(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let lines: Vec<String> =
         match fs::read_dir("/proc/self").and_then(|_| fs::read_dir("/proc")) {
@@ -102,15 +123,14 @@ async fn victim() {
         .await;
         // One that does not even see a signal.
         replica.pause_process().unwrap();
+        if mode == "crash" {
+            primary.kill().await.unwrap();
+        }
         println!("{READY}{root}");
         match mode.as_str() {
-            "wait" => {}
+            "wait" | "crash" => {}
             "panic" => panic!("as was asked"),
             "exit" => std::process::exit(7),
-            "crash" => {
-                primary.kill().await.unwrap();
-                println!("crashed");
-            }
             mode => unreachable!("no mode {mode}"),
         }
     };
@@ -142,8 +162,16 @@ async fn an_exit_without_unwinding_leaves_nothing() {
 #[tokio::test]
 async fn a_process_killed_with_a_crashed_server_leaves_nothing() {
     let mut victim = Victim::start("crash");
+    let lock =
+        fs::read_to_string(victim.folder.join("postgres-1/data/postmaster.pid")).unwrap();
+    let memory = lock.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned();
     victim.process.kill().unwrap();
     victim.leaves_nothing().await;
+    // Not even the shared memory that a killed postmaster cannot give back.
+    if let Ok(segments) = fs::read_to_string("/proc/sysvipc/shm") {
+        let ids = segments.lines().filter_map(|line| line.split_whitespace().nth(1));
+        assert!(!ids.into_iter().any(|id| id == memory), "{segments}");
+    }
 }
 
 #[tokio::test]
@@ -170,21 +198,13 @@ async fn a_killed_watchdog_leaves_no_orphan_either() {
         })
         .unwrap();
     // Resumed, for the kernel's signal wakes nobody who is stopped.
-    for pid in &victim.family {
-        let kill = Command::new("/bin/sh").args(["-c", &format!("kill -CONT {pid}")]).status();
-        assert!(kill.unwrap().success());
-    }
-    let kill = Command::new("/bin/sh").args(["-c", &format!("kill -KILL {watchdog}")]).status();
-    assert!(kill.unwrap().success());
+    victim.family.iter().for_each(|pid| send("CONT", *pid));
+    send("KILL", watchdog);
     victim.process.kill().unwrap();
     victim.process.wait().unwrap();
 
     // All but the stubborn one, which ignores its signal.
     eventually(DEADLINE, async || strangers(&victim.folder).is_empty()).await;
-    for pid in victim.family.iter().filter(|pid| is_alive(**pid)) {
-        let kill = Command::new("/bin/sh").args(["-c", &format!("kill -KILL {pid}")]).status();
-        assert!(kill.unwrap().success());
-    }
     fs::remove_dir_all(&victim.folder).unwrap();
 }
 

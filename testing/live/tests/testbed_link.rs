@@ -1,5 +1,6 @@
 //! The testbed's own faulty link, in front of an echo server.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
 use std::io::ErrorKind;

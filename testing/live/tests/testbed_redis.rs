@@ -1,5 +1,7 @@
 //! The testbed's own Redis under faults.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::time::Duration;
 
 use testbed::guard::is_alive;

@@ -49,6 +49,9 @@ pub(super) fn spawn(mut command: Command, signal: ExitSignal) -> io::Result<Chil
     let watchdog = watchdog()?;
     command.process_group(0);
     let guard_self = move || {
+        if cfg!(broken = "unguarded") {
+            return Ok(());
+        }
         // Against the death of the watchdog too, where the kernel can.
         #[cfg(target_os = "linux")]
         nix::sys::prctl::set_pdeathsig(signal.number())?;
