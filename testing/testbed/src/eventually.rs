@@ -79,21 +79,24 @@ async fn poll<T, E: Debug>(
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
     let start = Instant::now();
+    let left = || deadline.saturating_sub(start.elapsed());
     let mut last = None;
-    for polls in 0_u64.. {
-        let left = deadline.saturating_sub(start.elapsed());
-        match tokio::time::timeout(left, attempt()).await {
+    let mut polls = 0_u64;
+    loop {
+        match tokio::time::timeout(left(), attempt()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(error)) => last = Some(error),
-            Err(_) => {
-                let last = last.map_or_else(
-                    || "it hung at its first poll".into(),
-                    |last| format!("the last of {polls} answers: {last:?}"),
-                );
-                panic!("not within {deadline:?} at {caller}: {last}");
+            Err(_) if last.is_none() => {
+                panic!("not within {deadline:?} at {caller}: it hung at its first poll")
             }
+            Err(_) => {}
         }
-        tokio::time::sleep(POLL.min(deadline.saturating_sub(start.elapsed()))).await;
+        polls += 1;
+        // A timeout of zero still polls once: the deadline is checked here.
+        if left().is_zero() {
+            let last = last.expect("a poll without an answer has panicked above");
+            panic!("not within {deadline:?} at {caller}: the last of {polls} polls: {last:?}");
+        }
+        tokio::time::sleep(POLL.min(left())).await;
     }
-    unreachable!("the deadline comes before u64::MAX polls")
 }
