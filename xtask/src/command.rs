@@ -25,6 +25,12 @@ pub(crate) fn root() -> PathBuf {
     manifest.parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
 /// Runs `cargo` with `words`, its output passed on.
 pub(crate) fn step(words: &[&str]) -> Result<(), String> {
     let shown = format!("cargo {}", words.join(" "));

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::command::{cargo, root};
+use crate::command::{cargo, target};
 
 /// A test that does not end in this time has failed.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -186,7 +186,7 @@ fn wrapper(broken: Option<&str>) -> Result<PathBuf, String> {
 }
 
 fn folder() -> PathBuf {
-    root().join("target").join("controls")
+    target().join("controls")
 }
 
 /// Whether the command succeeded, or nothing if it had to be killed, and what it

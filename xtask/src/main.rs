@@ -3,21 +3,32 @@
 
 mod command;
 mod controls;
+mod demo;
+mod servers;
 mod test;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
-cargo xtask demo [--once] [--yes]   the storefront without and with a cache, on a real PostgreSQL
-cargo xtask test                    every test: unit, doc, README, live, features, examples, controls
-cargo xtask controls [CRATE]        takes each protection out and shows the test that fails
+cargo xtask demo [--once] [--yes] [--seconds N]
+    the storefront without and with a cache, on a PostgreSQL of its own: N seconds
+    of load on each (8), a table, then it stays open until Ctrl-C, unless --once
+cargo xtask test [--yes]
+    everything: unit, doc, README and live tests, examples, each feature, controls
+cargo xtask controls [CRATE]
+    takes each protection out, one at a time, and shows the test that fails
+
+What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
+first, unless --yes or the environment variable CI is given.
 ";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["test"] => test::run(),
+        ["demo", words @ ..] => demo::Options::parse(words).and_then(demo::run),
+        ["test"] => test::run(false),
+        ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None),
         ["controls", krate] => controls::run(Some(krate)),
         [] | ["help" | "--help" | "-h"] => {

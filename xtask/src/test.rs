@@ -1,13 +1,20 @@
 //! Every test there is.
 
+use testbed::locate::Need;
+
 use crate::command::step;
-use crate::controls;
+use crate::{controls, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] =
     &[("cache-aside", &["moka", "quick", "metrics", "conformance", "test-util"])];
 
-pub(crate) fn run() -> Result<(), String> {
+/// Examples that check themselves and end by themselves, with no server.
+const EXAMPLES: &[(&str, &[&str])] =
+    &[("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"])];
+
+pub(crate) fn run(yes: bool) -> Result<(), String> {
+    servers::provide(&[Need::Postgres, Need::Redis], yes)?;
     step(&["test", "--workspace", "--all-features"])?;
     for (krate, features) in FEATURES {
         let lib = ["clippy", "--quiet", "--package", krate, "--lib", "--no-default-features"];
@@ -15,6 +22,11 @@ pub(crate) fn run() -> Result<(), String> {
         step(&[&lib[..], &deny].concat())?;
         for feature in *features {
             step(&[&lib[..], &["--features", feature], &deny].concat())?;
+        }
+    }
+    for (krate, examples) in EXAMPLES {
+        for example in *examples {
+            step(&["run", "--quiet", "--package", krate, "--example", example])?;
         }
     }
     controls::run(None)

@@ -1,0 +1,114 @@
+//! The storefront's processes. All of them end with this one, however it ends.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use testbed::Folder;
+use testbed::guard::{ExitSignal, Process, spawn_guarded};
+
+use crate::command::target;
+
+/// How long the shop may take to open: it may have a catalogue to load.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// The program, and the database that it is used on.
+pub(crate) struct Storefront {
+    program: PathBuf,
+    database: String,
+    folder: Folder,
+}
+
+/// A shop that is open.
+pub(crate) struct Shop {
+    process: Process,
+    url: String,
+}
+
+impl Storefront {
+    pub(crate) async fn new(database: String) -> Result<Self, String> {
+        let program = target().join("release").join("storefront");
+        let folder = Folder::new("demo").await.map_err(|error| error.to_string())?;
+        Ok(Self { program, database, folder })
+    }
+
+    /// Fills the database anew; returns what was done.
+    pub(crate) async fn seed(&self) -> Result<String, String> {
+        self.finish("seed", &["seed"]).await
+    }
+
+    /// Opens a shop.
+    pub(crate) async fn open(&self, mode: &[&str]) -> Result<Shop, String> {
+        let words = [&["serve", "--listen", "127.0.0.1:0"], mode].concat();
+        let process = self.start("serve", &words).await?;
+        let ready = async {
+            loop {
+                let said = self.output("serve");
+                if let Some((url, _)) = said.split_once('\n') {
+                    return Ok(url.to_owned());
+                }
+                if let Some(status) = process.exit_status() {
+                    return Err(format!("the shop did not open ({status})"));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let url = tokio::time::timeout(OPENING, ready).await;
+        let url = url.map_err(|_| format!("the shop did not open within {OPENING:?}"))??;
+        Ok(Shop { process, url })
+    }
+
+    /// Sends a load; returns the report.
+    pub(crate) async fn load(&self, shop: &Shop, seconds: u32) -> Result<Value, String> {
+        let seconds = seconds.to_string();
+        let words = ["load", "--url", &shop.url, "--seconds", &seconds, "--json"];
+        let report = self.finish("load", &words).await?;
+        serde_json::from_str(&report).map_err(|error| format!("the load's report: {error}"))
+    }
+
+    /// Runs one command to its end; returns what it printed.
+    async fn finish(&self, name: &str, words: &[&str]) -> Result<String, String> {
+        let status = self.start(name, words).await?.wait().await;
+        if !status.success() {
+            return Err(format!("`storefront {}` failed ({status})", words.join(" ")));
+        }
+        Ok(self.output(name))
+    }
+
+    async fn start(&self, name: &str, words: &[&str]) -> Result<Process, String> {
+        let output = File::create(self.path(name))
+            .map_err(|error| format!("{}: {error}", self.path(name).display()))?;
+        let mut command = Command::new(&self.program);
+        command
+            .args(words)
+            .current_dir("/")
+            // Not as an argument, which others on the machine can read.
+            .env("DATABASE_URL", &self.database)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(output);
+        spawn_guarded(command, ExitSignal::Terminate).await.map_err(|error| error.to_string())
+    }
+
+    fn output(&self, name: &str) -> String {
+        // What cannot be read yet was not said yet.
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Shop {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) async fn close(self) -> Result<(), String> {
+        let status = self.process.stop(Duration::from_secs(15)).await;
+        if status.success() { Ok(()) } else { Err(format!("the shop ended with {status}")) }
+    }
+}

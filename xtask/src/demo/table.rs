@@ -1,0 +1,130 @@
+//! The figures side by side, and whether they hold.
+
+use serde_json::Value;
+
+/// How many of the database's queries per read a warm cache must save, at least.
+const SAVED: f64 = 0.9;
+
+/// One mode's figures.
+pub(crate) struct Run {
+    name: &'static str,
+    requests: f64,
+    requests_per_second: f64,
+    p50: f64,
+    p99: f64,
+    failures: f64,
+    queries_per_request: f64,
+    queries_per_read: f64,
+    hit_ratio: Option<f64>,
+}
+
+impl Run {
+    /// From a report of `storefront load --json`.
+    pub(crate) fn new(name: &'static str, report: &Value) -> Result<Self, String> {
+        let number = |path: &str| {
+            let value = report.pointer(path).and_then(Value::as_f64);
+            value.ok_or_else(|| format!("the load's report has no number at {path}: {report}"))
+        };
+        let requests = number("/requests")?;
+        Ok(Self {
+            name,
+            requests,
+            requests_per_second: number("/requests_per_second")?,
+            p50: number("/latency_ms/p50")?,
+            p99: number("/latency_ms/p99")?,
+            failures: number("/failures")?,
+            queries_per_request: number("/database/queries")? / requests,
+            queries_per_read: number("/database/queries_per_read")?,
+            hit_ratio: report.pointer("/cache/hit_ratio").and_then(Value::as_f64),
+        })
+    }
+}
+
+pub(crate) fn print(runs: &[Run]) {
+    type Cell = fn(&Run) -> String;
+    let rows: [(&str, Cell); 8] = [
+        ("", |run| run.name.to_owned()),
+        ("requests/s", |run| format!("{:.0}", run.requests_per_second)),
+        ("p50, ms", |run| format!("{:.2}", run.p50)),
+        ("p99, ms", |run| format!("{:.2}", run.p99)),
+        ("database queries per request", |run| format!("{:.3}", run.queries_per_request)),
+        ("database queries per read", |run| format!("{:.3}", run.queries_per_read)),
+        ("answered from the cache", |run| {
+            run.hit_ratio
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0))
+        }),
+        ("failed requests", |run| format!("{:.0}", run.failures)),
+    ];
+    println!();
+    for (label, cell) in rows {
+        print!("{label:30}");
+        for run in runs {
+            print!("{:>14}", cell(run));
+        }
+        println!();
+    }
+}
+
+/// Whether no request failed, and the warm cache spares the database.
+pub(crate) fn judge(runs: &[Run]) -> Result<(), String> {
+    for run in runs {
+        if run.failures > 0.0 || run.requests == 0.0 {
+            return Err(format!(
+                "{}: {} of {} requests failed",
+                run.name, run.failures, run.requests
+            ));
+        }
+    }
+    let [without, .., warm] = runs else {
+        return Err("there is nothing to compare".to_owned());
+    };
+    let saved = 1.0 - warm.queries_per_read / without.queries_per_read;
+    println!("With a warm cache a read costs the database {:.1} % less.", saved * 100.0);
+    if saved < SAVED {
+        return Err(format!("that is less than the {:.0} % it must be", SAVED * 100.0));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(name: &'static str, queries: f64, failures: u64) -> Run {
+        let report = json!({
+            "requests": 1_000, "requests_per_second": 100.5, "failures": failures,
+            "latency_ms": {"p50": 0.5, "p99": 2}, "cache": null,
+            "database": {"queries": 970.0 * queries, "queries_per_read": queries},
+        });
+        Run::new(name, &report).unwrap()
+    }
+
+    #[test]
+    fn a_cache_that_spares_the_database_is_enough() {
+        assert_eq!(
+            judge(&[run("off", 1.0, 0), run("cold", 0.5, 0), run("warm", 0.1, 0)]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_cache_that_spares_too_little_is_not() {
+        assert!(judge(&[run("off", 1.0, 0), run("warm", 0.11, 0)]).is_err());
+        // The database was spared before: there is nothing to show.
+        assert!(judge(&[run("off", 0.1, 0), run("warm", 0.1, 0)]).is_err());
+        assert!(judge(&[run("off", 0.0, 0), run("warm", 0.0, 0)]).is_err());
+    }
+
+    #[test]
+    fn one_failed_request_is_too_many() {
+        assert!(judge(&[run("off", 1.0, 1), run("warm", 0.0, 0)]).is_err());
+        assert!(judge(&[run("off", 1.0, 0), run("warm", 0.0, 1)]).is_err());
+    }
+
+    #[test]
+    fn a_report_without_its_figures_is_refused() {
+        assert!(Run::new("off", &json!({"requests": 1, "database": null})).is_err());
+    }
+}
