@@ -1,1 +1,4 @@
-//! Live tests: see `tests/`.
+//! Tests of the crates against real servers under faults: see `tests/`.
+//!
+//! `cargo test -p live` runs them. A server that this machine lacks fails the
+//! run with the line that installs it.

@@ -14,7 +14,7 @@ use crate::folder;
 /// server would run what is in it.
 pub(crate) fn folder() -> Result<PathBuf, Error> {
     let account = Account::of_servers();
-    let path = folder::base().join(format!("earned-testbed-{}", account.uid));
+    let path = folder::on_disk().join(format!("earned-testbed-{}", account.uid));
     let made = match fs::DirBuilder::new().mode(0o700).create(&path) {
         Ok(()) => account.own(&path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

@@ -4,6 +4,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
+#[cfg(target_os = "linux")]
+use nix::sys::statvfs::statvfs;
+
 use crate::account::Account;
 use crate::error::Error;
 use crate::guard;
@@ -49,11 +52,36 @@ impl Drop for Folder {
     }
 }
 
-/// Where temporary folders are made: the system's place, unless the account of
-/// the servers cannot reach it.
+/// Where temporary folders are made: in memory where there is enough, for a
+/// busy disk makes servers start ten times slower; `TMPDIR` overrules it.
 pub(crate) fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
+        let memory = in_memory().filter(|_| env::var_os("TMPDIR").is_none());
+        memory.unwrap_or_else(on_disk).to_owned()
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn in_memory() -> Option<&'static Path> {
+    /// Some dozens of servers. Containers often have 64 MiB, which is not one.
+    const ENOUGH: u64 = 4 << 30;
+
+    let memory = Path::new("/dev/shm");
+    let free = statvfs(memory).ok().map(|fs| fs.blocks_available() * fs.fragment_size())?;
+    (free >= ENOUGH && Account::of_servers().can_reach(memory)).then_some(memory)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory() -> Option<&'static Path> {
+    None
+}
+
+/// The system's place for temporary files, unless the account of the servers
+/// cannot reach it.
+pub(crate) fn on_disk() -> &'static Path {
+    static ON_DISK: OnceLock<PathBuf> = OnceLock::new();
+    ON_DISK.get_or_init(|| {
         let account = Account::of_servers();
         [env::temp_dir(), "/tmp".into(), "/var/tmp".into()]
             .into_iter()

@@ -48,3 +48,8 @@ mod server;
 pub use crate::error::Error;
 pub use crate::eventually::{eventually, eventually_ok, eventually_some};
 pub use crate::folder::Folder;
+
+/// The README's example is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

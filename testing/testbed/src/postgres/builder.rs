@@ -13,6 +13,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "off"),
     ("full_page_writes", "off"),
     ("checkpoint_timeout", "30min"),
+    ("max_wal_size", "512MB"),
     ("shared_buffers", "64MB"),
     ("max_connections", "200"),
     ("max_prepared_transactions", "64"),

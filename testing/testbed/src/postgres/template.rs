@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,11 +8,10 @@ use super::program;
 use crate::account::Account;
 use crate::cache;
 use crate::error::Error;
-use crate::folder::Folder;
 use crate::guard::run;
 
 /// To be raised whenever what [`make`] makes is changed.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Copies an initialised data folder to `data`; initdb runs once per version
 /// and account, since a copy takes a fraction of its time.
@@ -28,7 +27,7 @@ pub(super) async fn copy_to(bin: &Path, data: &Path) -> Result<(), Error> {
 
 async fn make(bin: &Path, template: &Path) -> Result<(), Error> {
     // One initdb at a time, over all processes: the others then find its work.
-    let lock = template.with_extension("lock");
+    let lock = beside(template, "lock");
     let doing = || Error::io(format!("locking {}", lock.display()));
     let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(doing())?;
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
@@ -37,15 +36,17 @@ async fn make(bin: &Path, template: &Path) -> Result<(), Error> {
         return Ok(());
     }
 
-    let folder = Folder::new("template").await?;
-    let data = folder.path().join("data");
+    // Only who holds the lock makes it; what is there is of one that was killed.
+    let data = beside(template, "making");
+    let doing = || Error::io(format!("making {}", data.display()));
+    match fs::remove_dir_all(&data) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(doing()(error)),
+        _ => {}
+    }
     let mut initdb = program(&bin.join("initdb"));
     initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8"]);
-    run({
-        initdb.args(["--locale=C", "--no-sync"]);
-        initdb
-    })
-    .await?;
+    initdb.args(["--locale=C", "--no-sync"]);
+    run(initdb).await?;
     let settings = data.join("postgresql.conf");
     let appended = OpenOptions::new().append(true).open(&settings).and_then(|mut file| {
         file.write_all(b"include 'testbed.conf'\ninclude_if_exists 'replica.conf'\n")
@@ -53,7 +54,14 @@ async fn make(bin: &Path, template: &Path) -> Result<(), Error> {
     appended.map_err(Error::io(format!("writing {}", settings.display())))?;
 
     // Whole or not at all: a process may be killed at any moment.
-    fs::rename(&data, template).map_err(Error::io(format!("making {}", template.display())))
+    fs::rename(&data, template).map_err(doing())
+}
+
+fn beside(template: &Path, suffix: &str) -> PathBuf {
+    let mut name = template.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
 }
 
 /// `postgres --version` as a part of a file name.
