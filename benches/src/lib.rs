@@ -3,6 +3,10 @@
 //! the ratio of a subject to itself beside them.
 #![allow(clippy::print_stdout)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod allocations;
 mod instructions;
 mod pairs;
