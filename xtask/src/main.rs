@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask help` lists them.
 #![allow(clippy::disallowed_methods, reason = "it tells people how long things took")]
 
+mod budget;
 mod command;
 mod controls;
 mod demo;

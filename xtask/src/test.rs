@@ -3,7 +3,7 @@
 use testbed::locate::Need;
 
 use crate::command::step;
-use crate::{controls, servers};
+use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] =
@@ -29,5 +29,6 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
             step(&["run", "--quiet", "--package", krate, "--example", example])?;
         }
     }
+    budget::check()?;
     controls::run(None)
 }
