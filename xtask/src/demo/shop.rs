@@ -60,10 +60,16 @@ impl Storefront {
         Ok(Shop { process, url })
     }
 
-    /// Sends a load; returns the report.
-    pub(crate) async fn load(&self, shop: &Shop, seconds: u32) -> Result<Value, String> {
-        let seconds = seconds.to_string();
-        let words = ["load", "--url", &shop.url, "--seconds", &seconds, "--json"];
+    /// Sends a load, at a given rate or as fast as answers come; returns the report.
+    pub(crate) async fn load(
+        &self,
+        shop: &Shop,
+        seconds: u32,
+        rate: Option<u32>,
+    ) -> Result<Value, String> {
+        let (seconds, rate) = (seconds.to_string(), rate.map(|rate| rate.to_string()));
+        let mut words = vec!["load", "--url", &shop.url, "--seconds", &seconds, "--json"];
+        words.extend(rate.iter().flat_map(|rate| ["--rps", rate]));
         let report = self.finish("load", &words).await?;
         serde_json::from_str(&report).map_err(|error| format!("the load's report: {error}"))
     }
