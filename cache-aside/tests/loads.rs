@@ -272,8 +272,7 @@ impl std::task::Wake for Unpark {
 
 #[test]
 fn a_load_on_a_runtime_that_nobody_drives_is_replaced() {
-    let driven = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let idle = Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, driven) = (paused(), paused());
     let source = Source::new(1);
     driven.block_on(async {
         let cache = builder().load_timeout(3 * SECOND).build().unwrap();
@@ -289,6 +288,11 @@ fn a_load_on_a_runtime_that_nobody_drives_is_replaced() {
         let replaced = cache.get_or_load(&7, |_| source.read()).await;
         assert_eq!(replaced.unwrap(), Some(Arc::new(1)));
     });
+}
+
+/// Each has a clock of its own: of two, the one made first is behind.
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
