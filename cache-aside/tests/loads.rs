@@ -295,6 +295,45 @@ fn paused() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
+#[test]
+fn many_loads_that_nobody_drives_are_waited_for_together() {
+    let (idle, driven) = (paused(), paused());
+    let keys: Vec<u64> = (0..5).collect();
+    driven.block_on(async {
+        let cache = builder().load_timeout(3 * SECOND).build().unwrap();
+        let hanging = |_| std::future::pending::<Result<[(u64, u64); 0], io::Error>>();
+        {
+            let _elsewhere = idle.enter();
+            let mut call = tokio_test::task::spawn(cache.get_many(&keys, hanging));
+            assert!(call.poll().is_pending());
+        }
+        let began = tokio::time::Instant::now();
+        for outcome in cache.get_many(&keys, hanging).await {
+            assert!(outcome.unwrap_err().is_timeout());
+        }
+        assert!(began.elapsed() <= 4 * SECOND, "they took {:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_error_is_not_kept_longer_on_a_runtime_that_nobody_drives() {
+    let (idle, driven) = (paused(), paused());
+    let source = Source::new(1);
+    let cache = driven.block_on(async { builder().error_ttl(2 * SECOND).build().unwrap() });
+    idle.block_on(cache.get_or_load(&7, |_| source.fail())).unwrap_err();
+    let many = cache.get_many(&[8], |_| async { Err::<[(u64, u64); 0], _>("down") });
+    idle.block_on(many)[0].as_ref().unwrap_err();
+    driven.block_on(async {
+        cache.get_or_load(&7, |_| source.read()).await.unwrap_err();
+        tokio::time::advance(3 * SECOND).await;
+        for key in [7, 8] {
+            let again = cache.get_or_load(&key, |_| source.read()).await;
+            assert_eq!(again.unwrap(), Some(Arc::new(1)), "the error of {key} is kept");
+        }
+    });
+    assert_eq!(source.loads(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_error_can_be_kept_for_a_while() {
     let cache = builder().error_ttl(2 * SECOND).build().unwrap();

@@ -60,7 +60,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             }
             Seat::Join(flight) => {
                 self.metrics.request(Request::Joined);
-                self.settle(hash, &flight, aged).await
+                self.settle(hash, &flight, aged, self.waiting_limit()).await
             }
             Seat::Lead(landing) => {
                 self.metrics.request(Request::Miss);
@@ -68,7 +68,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 let _task = self.launch(landing, LoadCause::Miss, make);
                 #[cfg(broken = "no_owned_load")]
                 let _tied = AbortOnDrop(_task);
-                self.settle(hash, &flight, aged).await
+                self.settle(hash, &flight, aged, self.waiting_limit()).await
             }
         }
     }
@@ -111,13 +111,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
 
         let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
-        let lost = nanos(self.waiting_limit());
+        let limit = nanos(self.waiting_limit());
         match shard.flights.get(&(key.clone(), epoch(stamp))) {
-            Some(flight) if !flight.is_lost(now, lost) && !cfg!(broken = "no_join") => {
+            Some(flight) if flight.is_open(now, limit) && !cfg!(broken = "no_join") => {
                 Seat::Join(Arc::clone(flight))
             }
             lost => {
-                if lost.is_some() {
+                if lost.is_some_and(|lost| !lost.has_landed()) {
                     // Should it wake up after all, it is overtaken.
                     stamp = self.epochs.bump(hash);
                 }
@@ -198,15 +198,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         outcome
     }
 
-    /// Waits for a flight; an aged entry that no invalidation has reached stands
-    /// in for an error.
+    /// Waits for a flight, at most for `limit`; an aged entry that no invalidation
+    /// has reached stands in for an error.
     pub(super) async fn settle(
         &self,
         hash: u64,
         flight: &Flight<V>,
         aged: Option<Entry<V>>,
+        limit: Duration,
     ) -> Outcome<V> {
-        let outcome = flight.wait(self.waiting_limit()).await;
+        let outcome = flight.wait(limit).await;
+        let outcome = outcome.unwrap_or(Err(Error::Timeout(self.load_timeout)));
         let (Err(_), Some(aged)) = (&outcome, aged) else { return outcome };
         // Time has passed: it is judged anew.
         let verdict = if cfg!(broken = "no_stale_check") {
@@ -227,7 +229,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         debug_span!("cache_aside.load", cache = %self.name, ?cause)
     }
 
-    fn waiting_limit(&self) -> Duration {
+    pub(super) fn waiting_limit(&self) -> Duration {
         self.load_timeout.saturating_add(SLACK)
     }
 
@@ -277,19 +279,22 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         if linger.is_zero() {
             return self.fail(error);
         }
-        self.publish(Err(error));
+        self.publish(Err(error), linger);
         tokio::time::sleep(linger).await;
     }
 
-    pub(super) fn publish(&mut self, outcome: Outcome<V>) {
+    /// Answers those who wait, and those who come within `linger` while the
+    /// flight is on.
+    pub(super) fn publish(&mut self, outcome: Outcome<V>, linger: Duration) {
         self.landed = true;
-        self.flight.publish(outcome);
+        let until = self.engine.clock.now().saturating_add(nanos(linger));
+        self.flight.publish(outcome, until);
     }
 
     fn land(&mut self, outcome: Outcome<V>) {
         // Off first: what is not to be stored answers nobody who comes later.
         self.engine.flights.remove(self.hash, &self.key, &self.flight);
-        self.publish(outcome);
+        self.publish(outcome, Duration::ZERO);
     }
 }
 

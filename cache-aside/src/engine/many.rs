@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument;
 
@@ -41,11 +42,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             self.launch_many(landings, cause, make);
         }
 
+        let began = self.clock.now();
         let mut outcomes = Vec::with_capacity(slots.len());
         for slot in slots {
             outcomes.push(match slot {
                 Slot::Done(value) => Ok(value),
-                Slot::Flying { hash, flight, aged } => self.settle(hash, &flight, aged).await,
+                Slot::Flying { hash, flight, aged } => {
+                    // One limit for all: those flights are up at the same time.
+                    let waited = Duration::from_nanos(self.clock.now().saturating_sub(began));
+                    let limit = self.waiting_limit().saturating_sub(waited);
+                    self.settle(hash, &flight, aged, limit).await
+                }
             });
         }
         outcomes
@@ -118,7 +125,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Err(error) => {
                     let mut landings = landings;
                     for landing in &mut landings {
-                        landing.publish(Err(error.clone()));
+                        landing.publish(Err(error.clone()), engine.error_ttl);
                     }
                     tokio::time::sleep(engine.error_ttl).await;
                 }
