@@ -96,46 +96,46 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         hash: u64,
         seen: Option<&Life>,
     ) -> Seat<K, V> {
-        let mut shard = self.flights.shard(hash);
-        // A leader stores its value before it takes its flight off, so under
-        // the lock one of the two is there.
-        let now = self.clock.now();
-        // Before the store and before the source: this is the value's stamp.
-        let mut stamp = self.epochs.stamp(hash);
+        let landing = match self.enter(key, hash) {
+            Ok(landing) => landing,
+            Err(flight) => return Seat::Join(flight),
+        };
+        // A leader stores its value before it takes its flight off. There was no
+        // flight, so what the last one brought is in the store by now. The lock is
+        // free again: a store and the drop of a value are code that is not ours.
         if !cfg!(broken = "no_second_look")
             && let Some(entry) = self.store.get(key)
             && seen != Some(&entry.life)
-            && self.policy.verdict(&entry.life, stamp, now, || 1.0) == Verdict::Fresh
+            && self.policy.verdict(&entry.life, landing.stamp, landing.began, || 1.0)
+                == Verdict::Fresh
         {
+            landing.land_with(Ok(entry.value.clone()));
             return Seat::Served(entry.value);
         }
+        Seat::Lead(landing)
+    }
 
+    /// A new flight for `key`, or the one that is under way.
+    fn enter(self: &Arc<Self>, key: &K, hash: u64) -> Result<Landing<K, V>, Arc<Flight<V>>> {
+        let mut shard = self.flights.shard(hash);
+        let now = self.clock.now();
+        // Before the store and before the source: this is the value's stamp.
+        let mut stamp = self.epochs.stamp(hash);
         let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
         let limit = nanos(self.waiting_limit());
         match shard.flights.get(&(key.clone(), epoch(stamp))) {
             Some(flight) if flight.is_open(now, limit) && !cfg!(broken = "no_join") => {
-                Seat::Join(Arc::clone(flight))
+                return Err(Arc::clone(flight));
             }
-            lost => {
-                if lost.is_some_and(|lost| !lost.has_landed()) {
-                    // Should it wake up after all, it is overtaken.
-                    stamp = self.epochs.bump(hash);
-                }
-                let flight_key = (key.clone(), epoch(stamp));
-                let flight = Arc::new(Flight::new(now));
-                shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
-                let engine = Arc::clone(self);
-                Seat::Lead(Landing {
-                    engine,
-                    key: flight_key,
-                    hash,
-                    stamp,
-                    began: now,
-                    flight,
-                    landed: false,
-                })
-            }
+            // Should it wake up after all, it is overtaken.
+            Some(lost) if !lost.has_landed() => stamp = self.epochs.bump(hash),
+            _ => {}
         }
+        let flight_key = (key.clone(), epoch(stamp));
+        let flight = Arc::new(Flight::new(now));
+        shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
+        let engine = Arc::clone(self);
+        Ok(Landing { engine, key: flight_key, hash, stamp, began: now, flight, landed: false })
     }
 
     /// Starts the load of one key as a task of its own.
@@ -270,8 +270,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         self.land(Ok(loaded.value));
     }
 
-    pub(super) fn fail(mut self, error: Error) {
-        self.land(Err(error));
+    pub(super) fn fail(self, error: Error) {
+        self.land_with(Err(error));
+    }
+
+    fn land_with(mut self, outcome: Outcome<V>) {
+        self.land(outcome);
     }
 
     /// Fails now, and goes on failing for those who come in the next `linger`.

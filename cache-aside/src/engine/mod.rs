@@ -140,18 +140,24 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 
     pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
         let hash = self.hash(key);
+        let stamp = self.overtake(key, hash);
+        // A load that starts from here on reads this value or a newer one, so no
+        // lock is held while the store runs.
+        self.fill(key, hash, stamp, self.clock.now(), loaded);
+    }
+
+    /// The stamp for a value that has just been committed. Who reads the source
+    /// now may have read it before that value was there: their epoch ends. With
+    /// nobody there, the stripe's other keys are spared.
+    fn overtake(&self, key: &K, hash: u64) -> Stamp {
         let shard = self.flights.shard(hash);
-        let mut stamp = self.epochs.stamp(hash);
-        // Who reads the source now may have read it before this value was there:
-        // their epoch ends. With nobody there, the stripe's other keys are spared.
+        let stamp = self.epochs.stamp(hash);
         let overtakes =
             shard.reservations > 0 || shard.flights.contains_key(&(key.clone(), stamp));
         if overtakes && !cfg!(broken = "no_insert_epoch") {
-            stamp = self.epochs.bump(hash);
+            return self.epochs.bump(hash);
         }
-        // Under the lock, so that no load starts between the look and the fill.
-        self.fill(key, hash, stamp, self.clock.now(), loaded);
-        drop(shard);
+        stamp
     }
 
     /// The stamp for a read of the source that is no flight.
