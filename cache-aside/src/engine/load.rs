@@ -173,7 +173,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
         let runtime = runtime.ok_or(Error::NoRuntime)?;
         // The closure runs in the caller; its panic is the load's.
-        let future = catch_unwind(AssertUnwindSafe(make)).map_err(|_| Error::Panicked)?;
+        let future = catch_unwind(AssertUnwindSafe(make)).map_err(|_| {
+            self.note(Some(&Error::Panicked), Duration::ZERO);
+            Error::Panicked
+        })?;
         Ok((runtime, future))
     }
 
@@ -193,8 +196,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             Err(_) => Err(Error::Timeout(self.load_timeout)),
         };
         let took = self.clock.now().saturating_sub(began);
-        self.metrics.load(Load::of(outcome.as_ref().err()), Duration::from_nanos(took));
-        self.note_health(outcome.as_ref().err());
+        self.note(outcome.as_ref().err(), Duration::from_nanos(took));
         outcome
     }
 
@@ -233,8 +235,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         self.load_timeout.saturating_add(SLACK)
     }
 
-    /// Says when loads begin to fail and when they work again.
-    fn note_health(&self, error: Option<&Error>) {
+    /// Counts a load that ended. Says when loads begin to fail and when they work
+    /// again.
+    fn note(&self, error: Option<&Error>, took: Duration) {
+        self.metrics.load(Load::of(error), took);
         if self.failing.load(Ordering::Relaxed) == error.is_some() {
             return;
         }

@@ -33,7 +33,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
         let mut landings = Vec::new();
-        let mut cause = LoadCause::Revalidate;
+        let mut cause = LoadCause::Early;
         let mut slots = Vec::with_capacity(keys.len());
         for key in keys {
             slots.push(self.slot(key, &mut landings, &mut cause));
@@ -58,7 +58,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         outcomes
     }
 
-    /// Keys to renew go into the same batch; only they do not wait for it.
+    /// Keys to renew go into the same batch; only they do not wait for it. Its
+    /// cause is the most urgent of theirs.
     fn slot(
         self: &Arc<Self>,
         key: &K,
@@ -68,9 +69,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let hash = self.hash(key);
         let aged = match self.look(key) {
             Look::Hit(value) => return Slot::Done(value),
-            Look::Renew(seen, _) => {
+            Look::Renew(seen, why) => {
                 if let Seat::Lead(landing) = self.board(key, hash, Some(&seen.life)) {
                     landings.push(landing);
+                    if *cause == LoadCause::Early {
+                        *cause = why;
+                    }
                 }
                 return Slot::Done(seen.value);
             }
