@@ -167,8 +167,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     pub fn reserve(&self, key: &K) -> Reservation<K, V> {
         let hash = self.engine.hash(key);
         let began = self.engine.clock.now();
-        let engine = Arc::clone(&self.engine);
-        Reservation { stamp: engine.reserve(hash), engine, key: key.clone(), hash, began }
+        let (engine, key) = (Arc::clone(&self.engine), key.clone());
+        Reservation { stamp: engine.reserve(hash), engine, key, hash, began }
     }
 
     /// Makes sure that no value whose load began before is served again. Call it

@@ -127,3 +127,21 @@ async fn a_batch_that_renews_says_why() {
     cache.get_many(&[7], rows).await;
     assert_eq!(series(&snapshotter).get("renewals_total stale"), Some(&1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_that_is_renewed_early_is_an_absence() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let cache = metrics::with_local_recorder(&recorder, || {
+        builder().negative_ttl(5 * SECOND).early_refresh(1e12).build().unwrap()
+    });
+    let absent = |_| async {
+        tokio::time::sleep(SECOND).await;
+        Ok::<_, io::Error>(None::<u64>)
+    };
+    cache.get_or_load(&7, absent).await.unwrap();
+    cache.get_or_load(&7, absent).await.unwrap();
+    let series = series(&snapshotter);
+    assert_eq!(series.get("renewals_total early"), Some(&1));
+    assert_eq!(series.get("requests_total negative"), Some(&1));
+}

@@ -65,15 +65,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let Some(entry) = self.store.get(key) else { return Look::Miss(None) };
         match self.verdict(&entry.life, self.hash(key)) {
             Verdict::Fresh => {
-                self.metrics.request(if entry.life.negative {
-                    Request::Negative
-                } else {
-                    Request::Hit
-                });
+                self.metrics.request(hit(&entry.life));
                 Look::Hit(entry.value)
             }
             Verdict::Early => {
-                self.metrics.request(Request::Hit);
+                self.metrics.request(hit(&entry.life));
                 Look::Renew(entry, LoadCause::Early)
             }
             Verdict::Revalidate => {
@@ -170,4 +166,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) fn end_reservation(&self, hash: u64) {
         self.flights.shard(hash).reservations -= 1;
     }
+}
+
+fn hit(life: &Life) -> Request {
+    if life.negative { Request::Negative } else { Request::Hit }
 }
