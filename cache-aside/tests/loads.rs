@@ -151,6 +151,24 @@ async fn a_panic_of_the_closure_is_an_error_too() {
     assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
 }
 
+/// A panic past the load itself: when its future is dropped at the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_drop_is_an_error_too() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("as the test wants");
+        }
+    }
+    let (cache, source) = (builder().build().unwrap(), Source::new(1));
+    let hanging = |_| async {
+        let _bomb = Bomb;
+        std::future::pending::<Result<u64, io::Error>>().await
+    };
+    assert!(matches!(cache.get_or_load(&7, hanging).await, Err(Error::Panicked)));
+    assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_load_past_its_deadline_is_given_up() {
     let cache = builder().load_timeout(3 * SECOND).build().unwrap();

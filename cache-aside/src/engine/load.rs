@@ -313,6 +313,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for Landing<K, V> {
         }
         if self.landed {
             self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        } else if std::thread::panicking() {
+            // Of the store, or of the drop of the load.
+            self.land(Err(Error::Panicked));
         } else {
             self.land(Err(Error::Aborted));
         }
