@@ -122,6 +122,12 @@ async fn heavy_value(store: impl Store<Vec<u8>, Vec<u8>>) {
     }
     let kept = cache.get(&b"small".to_vec()).await;
     assert_eq!(kept, Lookup::Hit(Arc::new(vec![1])));
+    // The older value under its key goes with it.
+    for _ in 0..1_000 {
+        cache.insert(&b"small".to_vec(), vec![2; 1 << 20]).await;
+        let kept = cache.get(&b"small".to_vec()).await;
+        assert_ne!(kept, Lookup::Hit(Arc::new(vec![1])));
+    }
 }
 
 #[tokio::test]
