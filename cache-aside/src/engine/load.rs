@@ -123,15 +123,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let mut stamp = self.epochs.stamp(hash);
         let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
         let limit = nanos(self.waiting_limit());
-        match shard.flights.get(&(key.clone(), epoch(stamp))) {
+        let mut flight_key = (key.clone(), epoch(stamp));
+        match shard.flights.get(&flight_key) {
             Some(flight) if flight.is_open(now, limit) && !cfg!(broken = "no_join") => {
                 return Err(Arc::clone(flight));
             }
             // Should it wake up after all, it is overtaken.
-            Some(lost) if !lost.has_landed() => stamp = self.epochs.bump(hash),
+            Some(lost) if !lost.has_landed() => {
+                stamp = self.epochs.bump(hash);
+                flight_key.1 = epoch(stamp);
+            }
             _ => {}
         }
-        let flight_key = (key.clone(), epoch(stamp));
         let flight = Arc::new(Flight::new(now));
         shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
         let engine = Arc::clone(self);
