@@ -249,7 +249,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             return;
         }
         match error {
-            Some(error) => tracing::warn!(cache = %self.name, %error, "loads fail"),
+            Some(error) => {
+                // As a `dyn Error`, so that the cause is shown as well.
+                let error = error as &(dyn std::error::Error + 'static);
+                tracing::warn!(cache = %self.name, error, "loads fail");
+            }
             None => tracing::info!(cache = %self.name, "loads work again"),
         }
     }
