@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, Tick};
@@ -30,6 +30,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) name: Box<str>,
     pub(crate) store: Box<dyn Store<K, V>>,
     pub(crate) epochs: Epochs,
+    /// The stripes need independent low bits. Those of foldhash's fast variant
+    /// let near numbers meet again and again, under a seed in some hundreds.
     pub(crate) hasher: RandomState,
     pub(crate) flights: Flights<K, V>,
     pub(crate) clock: Clock,
