@@ -137,7 +137,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         Ok(CacheAside::new(Engine {
             epochs: Epochs::for_entries(store.capacity()),
             store,
-            hasher: foldhash::fast::RandomState::default(),
+            hasher: foldhash::quality::RandomState::default(),
             flights: Flights::new(),
             clock: self.clock.unwrap_or_else(Clock::system),
             policy: self.policy,

@@ -73,6 +73,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     ///
     /// Dropping it leaves the load under way: others still get its value, and it
     /// is stored.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait on a runtime that has no timer (`enable_time`).
     pub async fn get_or_load<L, F, W, E>(
         &self,
         key: &K,
@@ -110,6 +114,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// # Cancel safety
     ///
     /// As for [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait on a runtime that has no timer (`enable_time`).
     pub async fn get_many<L, F, R, W, E>(
         &self,
         keys: &[K],
@@ -158,6 +166,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// Two writers that may commit in one order and insert in the other must
     /// [`invalidate`](Self::invalidate) instead; to keep a value that was *read*
     /// from the source, take a [`reserve`](Self::reserve) first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Its first poll does all. A future that is never polled inserts nothing.
     pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) {
         self.engine.insert(key, &value.into());
     }
@@ -167,8 +179,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     pub fn reserve(&self, key: &K) -> Reservation<K, V> {
         let hash = self.engine.hash(key);
         let began = self.engine.clock.now();
-        let engine = Arc::clone(&self.engine);
-        Reservation { stamp: engine.reserve(hash), engine, key: key.clone(), hash, began }
+        let (engine, key) = (Arc::clone(&self.engine), key.clone());
+        Reservation { stamp: engine.reserve(hash), engine, key, hash, began }
     }
 
     /// Makes sure that no value whose load began before is served again. Call it

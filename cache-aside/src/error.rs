@@ -14,7 +14,8 @@ pub enum Error {
     /// The load was given up at this deadline, set by
     /// [`load_timeout`](crate::CacheBuilder::load_timeout).
     Timeout(Duration),
-    /// The loader panicked; the panic's message is in the log of the process.
+    /// The loader panicked, or the store did when it was to keep the value; the
+    /// panic's message is in the log of the process.
     Panicked,
     /// The runtime that ran the load was shut down before the load ended.
     Aborted,
@@ -48,7 +49,7 @@ impl fmt::Display for Error {
         match self {
             Self::Load(_) => f.write_str("the load failed"),
             Self::Timeout(after) => write!(f, "the load was given up after {after:?}"),
-            Self::Panicked => f.write_str("the loader panicked"),
+            Self::Panicked => f.write_str("the load panicked"),
             Self::Aborted => {
                 f.write_str("the runtime that ran the load was shut down before it ended")
             }

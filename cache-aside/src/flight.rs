@@ -61,48 +61,59 @@ impl<K, V> Shard<K, V> {
     }
 }
 
-/// One load under way.
+/// One load under way, or its error while that is kept.
 pub(crate) struct Flight<V> {
     began: Tick,
-    outcome: watch::Sender<Option<Outcome<V>>>,
+    landed: watch::Sender<Option<Landed<V>>>,
+}
+
+/// How a flight ended, and until when that answers those who find it.
+struct Landed<V> {
+    outcome: Outcome<V>,
+    until: Tick,
 }
 
 impl<V> Flight<V> {
     pub(crate) fn new(began: Tick) -> Self {
-        Self { began, outcome: watch::Sender::new(None) }
+        Self { began, landed: watch::Sender::new(None) }
     }
 
-    pub(crate) fn publish(&self, outcome: Outcome<V>) {
-        self.outcome.send_replace(Some(outcome));
+    pub(crate) fn publish(&self, outcome: Outcome<V>, until: Tick) {
+        self.landed.send_replace(Some(Landed { outcome, until }));
     }
 
-    /// Whether it is so far past its deadline that nothing can run it: its
-    /// runtime exists, and nobody drives it.
-    pub(crate) fn is_lost(&self, now: Tick, limit: u64) -> bool {
-        now.saturating_sub(self.began) > limit && self.outcome.borrow().is_none()
+    /// Whether it may be joined. Not if it is so far past its deadline that
+    /// nothing can run it: its runtime exists, and nobody drives it. Nobody there
+    /// may come to take a kept error off, either.
+    pub(crate) fn is_open(&self, now: Tick, limit: u64) -> bool {
+        match &*self.landed.borrow() {
+            Some(landed) => now < landed.until,
+            None => now.saturating_sub(self.began) <= limit,
+        }
     }
 
-    /// Waits for the outcome, at most for `limit`.
+    pub(crate) fn has_landed(&self) -> bool {
+        self.landed.borrow().is_some()
+    }
+
+    /// Waits for the outcome; nothing if there is none within `limit`.
     ///
     /// # Cancel safety
     ///
     /// Dropping it leaves the flight as it is.
-    pub(crate) async fn wait(&self, limit: Duration) -> Outcome<V> {
-        let mut outcome = self.outcome.subscribe();
-        let landed = outcome.wait_for(Option::is_some);
+    pub(crate) async fn wait(&self, limit: Duration) -> Option<Outcome<V>> {
+        let mut landed = self.landed.subscribe();
+        let landed = landed.wait_for(Option::is_some);
         // Outside a runtime there is no timer; the leader has its own deadline.
         let landed = if tokio::runtime::Handle::try_current().is_ok() {
-            match tokio::time::timeout(limit, landed).await {
-                Ok(landed) => landed,
-                Err(_) => return Err(Error::Timeout(limit)),
-            }
+            tokio::time::timeout(limit, landed).await.ok()?
         } else {
             landed.await
         };
-        match landed {
-            Ok(outcome) => outcome.clone().expect("waited until there is one"),
+        Some(match landed {
+            Ok(landed) => landed.as_ref().expect("waited until there is one").outcome.clone(),
             // The sender lives in `self`.
             Err(_) => Err(Error::Aborted),
-        }
+        })
     }
 }

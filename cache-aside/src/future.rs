@@ -14,6 +14,11 @@ use crate::flight::Outcome;
 ///
 /// Dropping it leaves a load that it started under way: others still get its
 /// value, and it is stored. A request without a key is dropped with it.
+///
+/// # Panics
+///
+/// When it is polled after its end, and if it has to wait on a runtime that has
+/// no timer (`enable_time`).
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<V> {
     state: State<V>,

@@ -151,6 +151,24 @@ async fn a_panic_of_the_closure_is_an_error_too() {
     assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
 }
 
+/// A panic past the load itself: when its future is dropped at the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_drop_is_an_error_too() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("as the test wants");
+        }
+    }
+    let (cache, source) = (builder().build().unwrap(), Source::new(1));
+    let hanging = |_| async {
+        let _bomb = Bomb;
+        std::future::pending::<Result<u64, io::Error>>().await
+    };
+    assert!(matches!(cache.get_or_load(&7, hanging).await, Err(Error::Panicked)));
+    assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_load_past_its_deadline_is_given_up() {
     let cache = builder().load_timeout(3 * SECOND).build().unwrap();
@@ -272,8 +290,7 @@ impl std::task::Wake for Unpark {
 
 #[test]
 fn a_load_on_a_runtime_that_nobody_drives_is_replaced() {
-    let driven = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let idle = Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, driven) = (paused(), paused());
     let source = Source::new(1);
     driven.block_on(async {
         let cache = builder().load_timeout(3 * SECOND).build().unwrap();
@@ -289,6 +306,50 @@ fn a_load_on_a_runtime_that_nobody_drives_is_replaced() {
         let replaced = cache.get_or_load(&7, |_| source.read()).await;
         assert_eq!(replaced.unwrap(), Some(Arc::new(1)));
     });
+}
+
+/// Each has a clock of its own: of two, the one made first is behind.
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn many_loads_that_nobody_drives_are_waited_for_together() {
+    let (idle, driven) = (paused(), paused());
+    let keys: Vec<u64> = (0..5).collect();
+    driven.block_on(async {
+        let cache = builder().load_timeout(3 * SECOND).build().unwrap();
+        let hanging = |_| std::future::pending::<Result<[(u64, u64); 0], io::Error>>();
+        {
+            let _elsewhere = idle.enter();
+            let mut call = tokio_test::task::spawn(cache.get_many(&keys, hanging));
+            assert!(call.poll().is_pending());
+        }
+        let began = tokio::time::Instant::now();
+        for outcome in cache.get_many(&keys, hanging).await {
+            assert!(outcome.unwrap_err().is_timeout());
+        }
+        assert!(began.elapsed() <= 4 * SECOND, "they took {:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn an_error_is_not_kept_longer_on_a_runtime_that_nobody_drives() {
+    let (idle, driven) = (paused(), paused());
+    let source = Source::new(1);
+    let cache = driven.block_on(async { builder().error_ttl(2 * SECOND).build().unwrap() });
+    idle.block_on(cache.get_or_load(&7, |_| source.fail())).unwrap_err();
+    let many = cache.get_many(&[8], |_| async { Err::<[(u64, u64); 0], _>("down") });
+    idle.block_on(many)[0].as_ref().unwrap_err();
+    driven.block_on(async {
+        cache.get_or_load(&7, |_| source.read()).await.unwrap_err();
+        tokio::time::advance(3 * SECOND).await;
+        for key in [7, 8] {
+            let again = cache.get_or_load(&key, |_| source.read()).await;
+            assert_eq!(again.unwrap(), Some(Arc::new(1)), "the error of {key} is kept");
+        }
+    });
+    assert_eq!(source.loads(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -93,3 +93,55 @@ async fn everything_is_counted_once() {
     let expected = expected.map(|(name, count)| (name.to_owned(), count)).into_iter().collect();
     assert_eq!(series(&snapshotter), expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_closure_is_a_load_that_ended() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let cache = metrics::with_local_recorder(&recorder, || builder().build().unwrap());
+    let broken =
+        |_| -> std::future::Ready<Result<u64, io::Error>> { panic!("as the test wants") };
+    cache.get_or_load(&7, broken).await.unwrap_err();
+    assert_eq!(series(&snapshotter).get("loads_total panic"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_renews_says_why() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let cache = metrics::with_local_recorder(&recorder, || {
+        let builder = builder().ttl(60 * SECOND).early_refresh(1e12);
+        builder.stale_while_revalidate(10 * SECOND).build().unwrap()
+    });
+    let rows = |batch: Vec<u64>| async move {
+        tokio::time::sleep(SECOND).await;
+        Ok::<_, io::Error>(batch.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
+    };
+    cache.get_many(&[7], rows).await;
+    cache.get_many(&[7], rows).await;
+    assert_eq!(series(&snapshotter).get("renewals_total early"), Some(&1));
+    assert_eq!(series(&snapshotter).get("renewals_total stale"), None);
+
+    tokio::time::sleep(2 * SECOND).await; // the renewal has ended
+    advance(61 * SECOND).await;
+    cache.get_many(&[7], rows).await;
+    assert_eq!(series(&snapshotter).get("renewals_total stale"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_that_is_renewed_early_is_an_absence() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let cache = metrics::with_local_recorder(&recorder, || {
+        builder().negative_ttl(5 * SECOND).early_refresh(1e12).build().unwrap()
+    });
+    let absent = |_| async {
+        tokio::time::sleep(SECOND).await;
+        Ok::<_, io::Error>(None::<u64>)
+    };
+    cache.get_or_load(&7, absent).await.unwrap();
+    cache.get_or_load(&7, absent).await.unwrap();
+    let series = series(&snapshotter);
+    assert_eq!(series.get("renewals_total early"), Some(&1));
+    assert_eq!(series.get("requests_total negative"), Some(&1));
+}

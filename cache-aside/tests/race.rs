@@ -5,8 +5,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use cache_aside::{CacheAside, CacheAsideLayer, Moka, Store};
+use cache_aside::{CacheAside, CacheAsideLayer, CacheBuilder, Error, Moka, Store};
 use tower::{Layer, Service};
 
 const KEYS: u64 = 8;
@@ -30,8 +31,24 @@ async fn load(table: Table, key: u64, pause: bool) -> Result<u64, io::Error> {
     Ok(version)
 }
 
-async fn race(store: impl Store<u64, u64>) {
-    let cache: CacheAside<u64, u64> = CacheAside::builder("race").l1(store).build().unwrap();
+fn builder(store: impl Store<u64, u64>) -> CacheBuilder<u64, u64> {
+    CacheAside::builder("race").l1(store)
+}
+
+/// Entries age while they are read: every window is passed through.
+fn aging(store: impl Store<u64, u64>) -> CacheBuilder<u64, u64> {
+    let micros = Duration::from_micros;
+    builder(store)
+        .ttl(micros(200))
+        .stale_while_revalidate(micros(200))
+        .stale_if_error(micros(1_000))
+        .early_refresh(1.0)
+        .error_ttl(micros(100))
+}
+
+/// Of `broken` loads in 256 nothing comes.
+async fn race(builder: CacheBuilder<u64, u64>, broken: u8) {
+    let cache = builder.build().unwrap();
     let table: Table = (0..KEYS).map(|_| Row::default()).collect();
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
@@ -69,27 +86,43 @@ async fn race(store: impl Store<u64, u64>) {
                 let floor = |key: u64| table[key as usize].invalidated.load(Ordering::SeqCst);
                 let before = floor(key);
                 let (pause, table) = (random.bool(), table.clone());
-                let version = match random.u8(..4) {
-                    0 => layered.call(key).await.unwrap(),
+                let fails = random.u8(..) < broken;
+                let load = move |table, key| async move {
+                    if fails {
+                        return Err(io::Error::other("the source is down"));
+                    }
+                    load(table, key, pause).await
+                };
+                let outcome = match random.u8(..4) {
+                    0 => layered.call(key).await,
                     1 => {
                         let rows = |batch: Vec<u64>| async move {
                             let mut rows = Vec::new();
                             for key in batch {
-                                rows.push((key, load(table.clone(), key, pause).await?));
+                                rows.push((key, load(table.clone(), key).await?));
                             }
                             Ok::<_, io::Error>(rows)
                         };
-                        cache.get_many(&[key, (key + 1) % KEYS], rows).await[0].clone().unwrap()
+                        cache.get_many(&[key, (key + 1) % KEYS], rows).await[0].clone()
                     }
                     2 => {
                         let reservation = cache.reserve(&key);
-                        let version = load(table, key, pause).await.unwrap();
-                        reservation.insert(version);
-                        Some(Arc::new(version))
+                        let read = load(table, key).await;
+                        if let Ok(version) = read {
+                            reservation.insert(version);
+                        }
+                        read.map(|n| Some(Arc::new(n))).map_err(|e| Error::Load(Arc::new(e)))
                     }
-                    _ => cache.get_or_load(&key, |_| load(table, key, pause)).await.unwrap(),
+                    _ => cache.get_or_load(&key, |_| load(table, key)).await,
                 };
-                let version = *version.unwrap();
+                let version = match outcome {
+                    Ok(version) => *version.unwrap(),
+                    Err(error) if broken > 0 => {
+                        assert!(matches!(error, Error::Load(_)), "{error:?}");
+                        continue;
+                    }
+                    Err(error) => panic!("{error:?}"),
+                };
                 assert!(version >= before, "read {version}, {before} was invalidated");
             }
         });
@@ -98,18 +131,24 @@ async fn race(store: impl Store<u64, u64>) {
         task.unwrap();
     }
     for key in 0..KEYS {
-        let last = cache.get_or_load(&key, |_| load(table.clone(), key, false)).await.unwrap();
-        assert_eq!(*last.unwrap(), table[key as usize].version.load(Ordering::SeqCst));
+        let last = cache.get_or_load(&key, |_| load(table.clone(), key, false)).await;
+        if broken > 0 && last.is_err() {
+            continue; // the error of the last load is still kept
+        }
+        let version = table[key as usize].version.load(Ordering::SeqCst);
+        assert_eq!(*last.unwrap().unwrap(), version);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn on_moka() {
-    race(Moka::entries(1_000)).await;
+    race(builder(Moka::entries(1_000)), 0).await;
+    race(aging(Moka::entries(1_000)), 64).await;
 }
 
 #[cfg(feature = "quick")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn on_quick() {
-    race(cache_aside::Quick::entries(1_000)).await;
+    race(builder(cache_aside::Quick::entries(1_000)), 0).await;
+    race(aging(cache_aside::Quick::entries(1_000)), 64).await;
 }

@@ -5,11 +5,12 @@ mod support;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
 #[cfg(feature = "quick")]
 use cache_aside::Quick;
-use cache_aside::{CacheAside, Entry, Lookup, Moka, Store, conformance};
+use cache_aside::{CacheAside, Entry, Loaded, Lookup, Moka, Store, conformance};
 
 #[test]
 fn moka_conforms() {
@@ -121,6 +122,12 @@ async fn heavy_value(store: impl Store<Vec<u8>, Vec<u8>>) {
     }
     let kept = cache.get(&b"small".to_vec()).await;
     assert_eq!(kept, Lookup::Hit(Arc::new(vec![1])));
+    // The older value under its key goes with it.
+    for _ in 0..1_000 {
+        cache.insert(&b"small".to_vec(), vec![2; 1 << 20]).await;
+        let kept = cache.get(&b"small".to_vec()).await;
+        assert_ne!(kept, Lookup::Hit(Arc::new(vec![1])));
+    }
 }
 
 #[tokio::test]
@@ -128,6 +135,95 @@ async fn a_value_heavier_than_the_store_is_served() {
     heavy_value(Moka::bytes(100_000, 100, |_, value: &Vec<u8>| value.len())).await;
     #[cfg(feature = "quick")]
     heavy_value(Quick::bytes(100_000, 100, |_, value: &Vec<u8>| value.len())).await;
+}
+
+/// A map whose calls, and the drops of what it forgets, use the cache.
+#[derive(Default)]
+struct Nosy {
+    entries: Mutex<HashMap<u64, Entry<Last>>>,
+    cache: Arc<OnceLock<CacheAside<u64, Last>>>,
+}
+
+impl Nosy {
+    fn ask(&self) {
+        if let Some(cache) = self.cache.get() {
+            // Explaining looks in the store, too.
+            static DEPTH: AtomicUsize = AtomicUsize::new(0);
+            if DEPTH.fetch_add(1, Ordering::SeqCst) == 0 {
+                cache.explain(&7);
+            }
+            DEPTH.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Store<u64, Last> for Nosy {
+    fn get(&self, key: &u64) -> Option<Entry<Last>> {
+        self.ask();
+        self.entries.lock().unwrap().get(key).cloned()
+    }
+
+    fn insert(&self, key: u64, entry: Entry<Last>) {
+        self.ask();
+        let old = self.entries.lock().unwrap().insert(key, entry);
+        drop(old);
+    }
+
+    fn remove(&self, key: &u64) {
+        self.ask();
+        let old = self.entries.lock().unwrap().remove(key);
+        drop(old);
+    }
+
+    fn clear(&self) {
+        self.ask();
+        let old = std::mem::take(&mut *self.entries.lock().unwrap());
+        drop(old);
+    }
+
+    fn capacity(&self) -> usize {
+        100
+    }
+}
+
+/// Uses the cache when it is dropped.
+struct Last(Arc<OnceLock<CacheAside<u64, Self>>>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0.get() {
+            drop(cache.reserve(&7));
+        }
+    }
+}
+
+/// No lock of the cache is held while the store runs or a value is dropped.
+#[test]
+fn a_store_and_the_drop_of_a_value_may_use_the_cache() {
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let store = Nosy::default();
+            let handle = Arc::clone(&store.cache);
+            let cache = CacheAside::builder("test").l1(store).build().unwrap();
+            assert!(handle.set(cache.clone()).is_ok());
+            let value = || Last(Arc::clone(&handle));
+            for _ in 0..3 {
+                cache.insert(&7, value()).await;
+                let unkept = Loaded::value(value()).do_not_store();
+                cache.insert(&7, unkept).await;
+                let value = value();
+                let load = |_| async { Ok::<_, io::Error>(value) };
+                assert!(cache.get_or_load(&7, load).await.unwrap().is_some());
+            }
+            cache.invalidate(&7).await.unwrap();
+            cache.clear().await.unwrap();
+        });
+        done.send(()).unwrap();
+    });
+    let limit = std::time::Duration::from_secs(30);
+    assert!(is_done.recv_timeout(limit).is_ok(), "it waits for itself");
 }
 
 #[tokio::test]
@@ -157,6 +253,12 @@ async fn a_key_may_hold_every_byte() {
 async fn a_store_that_keeps_nothing_still_joins_loads() {
     let cache: CacheAside<u64, u64> =
         CacheAside::builder("test").l1(Moka::entries(0)).build().unwrap();
+    keeps_nothing(cache).await;
+    #[cfg(feature = "quick")]
+    keeps_nothing(CacheAside::builder("test").l1(Quick::entries(0)).build().unwrap()).await;
+}
+
+async fn keeps_nothing(cache: CacheAside<u64, u64>) {
     let source = support::Source::new(1);
     for _ in 0..3 {
         let (a, b) = tokio::join!(

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Engine;
+use crate::clock::{Tick, nanos};
+use crate::epoch::Stamp;
 use crate::key::{CacheKey, KeyEncoder};
 use crate::policy::Verdict;
 
@@ -72,9 +74,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             negative: life.is_some_and(|life| life.negative),
             age: life.map(|life| Duration::from_nanos(now.saturating_sub(life.began))),
             fresh_for: life.map(|life| Duration::from_nanos(life.expires.saturating_sub(now))),
-            loading: self.flights.shard(hash).flights.contains_key(&(key.clone(), stamp)),
+            loading: self.is_loading(key, hash, stamp, now),
             bound: self.policy.hard_ttl(),
         }
+    }
+
+    fn is_loading(&self, key: &K, hash: u64, stamp: Stamp, now: Tick) -> bool {
+        let limit = nanos(self.waiting_limit());
+        let shard = self.flights.shard(hash);
+        let flight = shard.flights.get(&(key.clone(), stamp));
+        flight.is_some_and(|flight| flight.is_open(now, limit))
     }
 }
 

@@ -60,7 +60,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             }
             Seat::Join(flight) => {
                 self.metrics.request(Request::Joined);
-                self.settle(hash, &flight, aged).await
+                self.settle(hash, &flight, aged, self.waiting_limit()).await
             }
             Seat::Lead(landing) => {
                 self.metrics.request(Request::Miss);
@@ -68,7 +68,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 let _task = self.launch(landing, LoadCause::Miss, make);
                 #[cfg(broken = "no_owned_load")]
                 let _tied = AbortOnDrop(_task);
-                self.settle(hash, &flight, aged).await
+                self.settle(hash, &flight, aged, self.waiting_limit()).await
             }
         }
     }
@@ -96,46 +96,49 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         hash: u64,
         seen: Option<&Life>,
     ) -> Seat<K, V> {
-        let mut shard = self.flights.shard(hash);
-        // A leader stores its value before it takes its flight off, so under
-        // the lock one of the two is there.
-        let now = self.clock.now();
-        // Before the store and before the source: this is the value's stamp.
-        let mut stamp = self.epochs.stamp(hash);
+        let landing = match self.enter(key, hash) {
+            Ok(landing) => landing,
+            Err(flight) => return Seat::Join(flight),
+        };
+        // A leader stores its value before it takes its flight off. There was no
+        // flight, so what the last one brought is in the store by now. The lock is
+        // free again: a store and the drop of a value are code that is not ours.
         if !cfg!(broken = "no_second_look")
             && let Some(entry) = self.store.get(key)
             && seen != Some(&entry.life)
-            && self.policy.verdict(&entry.life, stamp, now, || 1.0) == Verdict::Fresh
+            && self.policy.verdict(&entry.life, landing.stamp, landing.began, || 1.0)
+                == Verdict::Fresh
         {
+            landing.land_with(Ok(entry.value.clone()));
             return Seat::Served(entry.value);
         }
+        Seat::Lead(landing)
+    }
 
+    /// A new flight for `key`, or the one that is under way.
+    fn enter(self: &Arc<Self>, key: &K, hash: u64) -> Result<Landing<K, V>, Arc<Flight<V>>> {
+        let mut shard = self.flights.shard(hash);
+        let now = self.clock.now();
+        // Before the store and before the source: this is the value's stamp.
+        let mut stamp = self.epochs.stamp(hash);
         let epoch = |stamp| if cfg!(broken = "no_flight_epoch") { 0 } else { stamp };
-        let lost = nanos(self.waiting_limit());
-        match shard.flights.get(&(key.clone(), epoch(stamp))) {
-            Some(flight) if !flight.is_lost(now, lost) && !cfg!(broken = "no_join") => {
-                Seat::Join(Arc::clone(flight))
+        let limit = nanos(self.waiting_limit());
+        let mut flight_key = (key.clone(), epoch(stamp));
+        match shard.flights.get(&flight_key) {
+            Some(flight) if flight.is_open(now, limit) && !cfg!(broken = "no_join") => {
+                return Err(Arc::clone(flight));
             }
-            lost => {
-                if lost.is_some() {
-                    // Should it wake up after all, it is overtaken.
-                    stamp = self.epochs.bump(hash);
-                }
-                let flight_key = (key.clone(), epoch(stamp));
-                let flight = Arc::new(Flight::new(now));
-                shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
-                let engine = Arc::clone(self);
-                Seat::Lead(Landing {
-                    engine,
-                    key: flight_key,
-                    hash,
-                    stamp,
-                    began: now,
-                    flight,
-                    landed: false,
-                })
+            // Should it wake up after all, it is overtaken.
+            Some(lost) if !lost.has_landed() => {
+                stamp = self.epochs.bump(hash);
+                flight_key.1 = epoch(stamp);
             }
+            _ => {}
         }
+        let flight = Arc::new(Flight::new(now));
+        shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
+        let engine = Arc::clone(self);
+        Ok(Landing { engine, key: flight_key, hash, stamp, began: now, flight, landed: false })
     }
 
     /// Starts the load of one key as a task of its own.
@@ -173,7 +176,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
         let runtime = runtime.ok_or(Error::NoRuntime)?;
         // The closure runs in the caller; its panic is the load's.
-        let future = catch_unwind(AssertUnwindSafe(make)).map_err(|_| Error::Panicked)?;
+        let future = catch_unwind(AssertUnwindSafe(make)).map_err(|_| {
+            self.note(Some(&Error::Panicked), Duration::ZERO);
+            Error::Panicked
+        })?;
         Ok((runtime, future))
     }
 
@@ -193,20 +199,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             Err(_) => Err(Error::Timeout(self.load_timeout)),
         };
         let took = self.clock.now().saturating_sub(began);
-        self.metrics.load(Load::of(outcome.as_ref().err()), Duration::from_nanos(took));
-        self.note_health(outcome.as_ref().err());
+        self.note(outcome.as_ref().err(), Duration::from_nanos(took));
         outcome
     }
 
-    /// Waits for a flight; an aged entry that no invalidation has reached stands
-    /// in for an error.
+    /// Waits for a flight, at most for `limit`; an aged entry that no invalidation
+    /// has reached stands in for an error.
     pub(super) async fn settle(
         &self,
         hash: u64,
         flight: &Flight<V>,
         aged: Option<Entry<V>>,
+        limit: Duration,
     ) -> Outcome<V> {
-        let outcome = flight.wait(self.waiting_limit()).await;
+        let outcome = flight.wait(limit).await;
+        let outcome = outcome.unwrap_or(Err(Error::Timeout(self.load_timeout)));
         let (Err(_), Some(aged)) = (&outcome, aged) else { return outcome };
         // Time has passed: it is judged anew.
         let verdict = if cfg!(broken = "no_stale_check") {
@@ -227,12 +234,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         debug_span!("cache_aside.load", cache = %self.name, ?cause)
     }
 
-    fn waiting_limit(&self) -> Duration {
+    pub(super) fn waiting_limit(&self) -> Duration {
         self.load_timeout.saturating_add(SLACK)
     }
 
-    /// Says when loads begin to fail and when they work again.
-    fn note_health(&self, error: Option<&Error>) {
+    /// Counts a load that ended. Says when loads begin to fail and when they work
+    /// again.
+    fn note(&self, error: Option<&Error>, took: Duration) {
+        self.metrics.load(Load::of(error), took);
         if self.failing.load(Ordering::Relaxed) == error.is_some() {
             return;
         }
@@ -240,7 +249,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             return;
         }
         match error {
-            Some(error) => tracing::warn!(cache = %self.name, %error, "loads fail"),
+            Some(error) => {
+                // As a `dyn Error`, so that the cause is shown as well.
+                let error = error as &(dyn std::error::Error + 'static);
+                tracing::warn!(cache = %self.name, error, "loads fail");
+            }
             None => tracing::info!(cache = %self.name, "loads work again"),
         }
     }
@@ -268,8 +281,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         self.land(Ok(loaded.value));
     }
 
-    pub(super) fn fail(mut self, error: Error) {
-        self.land(Err(error));
+    pub(super) fn fail(self, error: Error) {
+        self.land_with(Err(error));
+    }
+
+    fn land_with(mut self, outcome: Outcome<V>) {
+        self.land(outcome);
     }
 
     /// Fails now, and goes on failing for those who come in the next `linger`.
@@ -277,19 +294,22 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         if linger.is_zero() {
             return self.fail(error);
         }
-        self.publish(Err(error));
+        self.publish(Err(error), linger);
         tokio::time::sleep(linger).await;
     }
 
-    pub(super) fn publish(&mut self, outcome: Outcome<V>) {
+    /// Answers those who wait, and those who come within `linger` while the
+    /// flight is on.
+    pub(super) fn publish(&mut self, outcome: Outcome<V>, linger: Duration) {
         self.landed = true;
-        self.flight.publish(outcome);
+        let until = self.engine.clock.now().saturating_add(nanos(linger));
+        self.flight.publish(outcome, until);
     }
 
     fn land(&mut self, outcome: Outcome<V>) {
         // Off first: what is not to be stored answers nobody who comes later.
         self.engine.flights.remove(self.hash, &self.key, &self.flight);
-        self.publish(outcome);
+        self.publish(outcome, Duration::ZERO);
     }
 }
 
@@ -300,6 +320,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for Landing<K, V> {
         }
         if self.landed {
             self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        } else if std::thread::panicking() {
+            // Of the store, or of the drop of the load.
+            self.land(Err(Error::Panicked));
         } else {
             self.land(Err(Error::Aborted));
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument;
 
@@ -32,7 +33,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
         let mut landings = Vec::new();
-        let mut cause = LoadCause::Revalidate;
+        let mut cause = LoadCause::Early;
         let mut slots = Vec::with_capacity(keys.len());
         for key in keys {
             slots.push(self.slot(key, &mut landings, &mut cause));
@@ -41,17 +42,24 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             self.launch_many(landings, cause, make);
         }
 
+        let began = self.clock.now();
         let mut outcomes = Vec::with_capacity(slots.len());
         for slot in slots {
             outcomes.push(match slot {
                 Slot::Done(value) => Ok(value),
-                Slot::Flying { hash, flight, aged } => self.settle(hash, &flight, aged).await,
+                Slot::Flying { hash, flight, aged } => {
+                    // One limit for all: those flights are up at the same time.
+                    let waited = Duration::from_nanos(self.clock.now().saturating_sub(began));
+                    let limit = self.waiting_limit().saturating_sub(waited);
+                    self.settle(hash, &flight, aged, limit).await
+                }
             });
         }
         outcomes
     }
 
-    /// Keys to renew go into the same batch; only they do not wait for it.
+    /// Keys to renew go into the same batch; only they do not wait for it. Its
+    /// cause is the most urgent of theirs.
     fn slot(
         self: &Arc<Self>,
         key: &K,
@@ -61,9 +69,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let hash = self.hash(key);
         let aged = match self.look(key) {
             Look::Hit(value) => return Slot::Done(value),
-            Look::Renew(seen, _) => {
+            Look::Renew(seen, why) => {
                 if let Seat::Lead(landing) = self.board(key, hash, Some(&seen.life)) {
                     landings.push(landing);
+                    if *cause == LoadCause::Early {
+                        *cause = why;
+                    }
                 }
                 return Slot::Done(seen.value);
             }
@@ -118,7 +129,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Err(error) => {
                     let mut landings = landings;
                     for landing in &mut landings {
-                        landing.publish(Err(error.clone()));
+                        landing.publish(Err(error.clone()), engine.error_ttl);
                     }
                     tokio::time::sleep(engine.error_ttl).await;
                 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, Tick};
@@ -30,6 +30,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) name: Box<str>,
     pub(crate) store: Box<dyn Store<K, V>>,
     pub(crate) epochs: Epochs,
+    /// The stripes need independent low bits. Those of foldhash's fast variant
+    /// let near numbers meet again and again, under a seed in some hundreds.
     pub(crate) hasher: RandomState,
     pub(crate) flights: Flights<K, V>,
     pub(crate) clock: Clock,
@@ -65,15 +67,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let Some(entry) = self.store.get(key) else { return Look::Miss(None) };
         match self.verdict(&entry.life, self.hash(key)) {
             Verdict::Fresh => {
-                self.metrics.request(if entry.life.negative {
-                    Request::Negative
-                } else {
-                    Request::Hit
-                });
+                self.metrics.request(hit(&entry.life));
                 Look::Hit(entry.value)
             }
             Verdict::Early => {
-                self.metrics.request(Request::Hit);
+                self.metrics.request(hit(&entry.life));
                 Look::Renew(entry, LoadCause::Early)
             }
             Verdict::Revalidate => {
@@ -140,18 +138,24 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 
     pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
         let hash = self.hash(key);
+        let stamp = self.overtake(key, hash);
+        // A load that starts from here on reads this value or a newer one, so no
+        // lock is held while the store runs.
+        self.fill(key, hash, stamp, self.clock.now(), loaded);
+    }
+
+    /// The stamp for a value that has just been committed. Who reads the source
+    /// now may have read it before that value was there: their epoch ends. With
+    /// nobody there, the stripe's other keys are spared.
+    fn overtake(&self, key: &K, hash: u64) -> Stamp {
         let shard = self.flights.shard(hash);
-        let mut stamp = self.epochs.stamp(hash);
-        // Who reads the source now may have read it before this value was there:
-        // their epoch ends. With nobody there, the stripe's other keys are spared.
+        let stamp = self.epochs.stamp(hash);
         let overtakes =
             shard.reservations > 0 || shard.flights.contains_key(&(key.clone(), stamp));
         if overtakes && !cfg!(broken = "no_insert_epoch") {
-            stamp = self.epochs.bump(hash);
+            return self.epochs.bump(hash);
         }
-        // Under the lock, so that no load starts between the look and the fill.
-        self.fill(key, hash, stamp, self.clock.now(), loaded);
-        drop(shard);
+        stamp
     }
 
     /// The stamp for a read of the source that is no flight.
@@ -164,4 +168,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) fn end_reservation(&self, hash: u64) {
         self.flights.shard(hash).reservations -= 1;
     }
+}
+
+fn hit(life: &Life) -> Request {
+    if life.negative { Request::Negative } else { Request::Hit }
 }

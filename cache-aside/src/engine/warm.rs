@@ -86,6 +86,10 @@ where
     /// # Cancel safety
     ///
     /// Dropping it starts no further batch; those under way end and are stored.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait on a runtime that has no timer (`enable_time`).
     pub async fn run(mut self) -> WarmReport {
         let total = match self.keys.size_hint() {
             (least, Some(most)) if least == most => Some(most),

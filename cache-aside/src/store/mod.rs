@@ -19,7 +19,8 @@ use crate::policy::Life;
 ///
 /// It is synchronous, since nothing in it may wait. It need not know about
 /// time or invalidation: the cache decides on every read whether the entry that
-/// it got may be shown. It may forget any entry at any moment.
+/// it got may be shown. It may forget any entry at any moment. No lock of the
+/// cache is held while it runs, nor while it drops a value.
 ///
 /// A store of one's own is checked with the `conformance` feature.
 pub trait Store<K, V>: Send + Sync + 'static {

@@ -26,6 +26,8 @@ where
     /// in bytes; the fixed size of key, value and entry is added to it.
     /// `expected` is about how many entries that will be.
     ///
+    /// `weigh` runs under a lock of the store: it must not use the cache.
+    ///
     /// The store is split into parts of equal size, a few per core; a value
     /// heavier than its part is served but not kept.
     pub fn bytes(
