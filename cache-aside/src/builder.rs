@@ -1,12 +1,11 @@
 use std::fmt;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use crate::cache::CacheAside;
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Health};
 use crate::epoch::Epochs;
 use crate::error::BuildError;
 use crate::flight::Flights;
@@ -93,7 +92,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
 
     /// Renews entries by chance shortly *before* they expire, sooner the longer
     /// their load takes and the more they are read (XFetch). `beta` above 0
-    /// turns it on, 1 is the paper's choice, more is earlier. Off by default.
+    /// turns it on, 1 is the paper's choice, more is earlier. Off by default. A
+    /// value that was inserted took no time to load, and is not renewed early.
     pub fn early_refresh(mut self, beta: f64) -> Self {
         // Zero means off inside; asking for it is a mistake that `build` names.
         self.policy.early_refresh = if beta == 0.0 { f64::NAN } else { beta };
@@ -145,7 +145,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             error_ttl: self.error_ttl,
             runtime: Handle::try_current().ok(),
             metrics: Metrics::new(&self.name),
-            failing: AtomicBool::new(false),
+            health: Health::default(),
             name: self.name.into_boxed_str(),
         }))
     }

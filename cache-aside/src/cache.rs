@@ -8,7 +8,7 @@ use crate::clock::Tick;
 use crate::engine::{Engine, Explanation, Look, Warm};
 use crate::error::{BoxError, Error};
 use crate::key::CacheKey;
-use crate::loaded::{LoadContext, Loaded};
+use crate::loaded::{Batch, LoadContext, Loaded};
 
 /// A cache in front of a source: looks in the cache, loads on a miss, keeps the
 /// value with a TTL. Whoever writes to the source invalidates.
@@ -124,7 +124,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
         loader: L,
     ) -> Vec<Result<Option<Arc<V>>, Error>>
     where
-        L: FnOnce(Vec<K>) -> F,
+        L: FnOnce(Batch<K>) -> F,
         F: Future<Output = Result<R, E>> + Send + 'static,
         R: IntoIterator<Item = (K, W)> + 'static,
         W: Into<Loaded<V>> + 'static,
@@ -237,7 +237,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     pub fn warm<I, L, F>(&self, keys: I, loader: L) -> Warm<'_, K, V, I::IntoIter, L>
     where
         I: IntoIterator<Item = K>,
-        L: Fn(Vec<K>) -> F,
+        L: Fn(Batch<K>) -> F,
         F: Future + Send + 'static,
     {
         Warm::new(self, keys.into_iter(), loader)
@@ -263,6 +263,26 @@ where
 impl<K, V> Clone for CacheAside<K, V> {
     fn clone(&self) -> Self {
         Self { engine: Arc::clone(&self.engine) }
+    }
+}
+
+impl<V> Lookup<V> {
+    /// The value, if there is one.
+    pub fn into_value(self) -> Option<Arc<V>> {
+        match self {
+            Self::Hit(value) => Some(value),
+            Self::Absent | Self::Miss => None,
+        }
+    }
+}
+
+impl<V> Clone for Lookup<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Hit(value) => Self::Hit(Arc::clone(value)),
+            Self::Absent => Self::Absent,
+            Self::Miss => Self::Miss,
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub use crate::engine::{Explanation, Progress, State, Warm, WarmReport};
 pub use crate::error::{BuildError, Error};
 pub use crate::key::{CacheKey, KeyEncoder};
 pub use crate::layer::CacheAsideLayer;
-pub use crate::loaded::{LoadCause, LoadContext, Loaded};
+pub use crate::loaded::{Batch, LoadCause, LoadContext, Loaded};
 pub use crate::service::Cached;
 #[cfg(feature = "moka")]
 pub use crate::store::Moka;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,5 +117,46 @@ impl<K> LoadContext<K> {
     /// Why it is loaded.
     pub fn cause(&self) -> LoadCause {
         self.cause
+    }
+}
+
+/// The keys that one load is to bring. It is a slice of them, and iterates over
+/// them by value.
+#[derive(Clone, Debug)]
+pub struct Batch<K> {
+    keys: Vec<K>,
+    cause: LoadCause,
+}
+
+impl<K> Batch<K> {
+    pub(crate) fn new(keys: Vec<K>, cause: LoadCause) -> Self {
+        Self { keys, cause }
+    }
+
+    /// Why they are loaded: where they differ, the most urgent of the causes.
+    pub fn cause(&self) -> LoadCause {
+        self.cause
+    }
+
+    /// The keys.
+    pub fn into_keys(self) -> Vec<K> {
+        self.keys
+    }
+}
+
+impl<K> Deref for Batch<K> {
+    type Target = [K];
+
+    fn deref(&self) -> &[K] {
+        &self.keys
+    }
+}
+
+impl<K> IntoIterator for Batch<K> {
+    type Item = K;
+    type IntoIter = std::vec::IntoIter<K>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.keys.into_iter()
     }
 }

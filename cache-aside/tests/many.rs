@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use cache_aside::{CacheAside, Error, Loaded, Lookup, Progress};
+use cache_aside::{Batch, CacheAside, Error, Loaded, Lookup, Progress};
 use support::{SECOND, Source, builder, settle};
 use tokio::time::advance;
 
@@ -17,8 +17,8 @@ async fn squares(
     keys: &[u64],
     batches: &Mutex<Vec<Vec<u64>>>,
 ) -> Vec<Result<Option<Arc<u64>>, Error>> {
-    let load = |batch: Vec<u64>| {
-        batches.lock().unwrap().push(batch.clone());
+    let load = |batch: Batch<u64>| {
+        batches.lock().unwrap().push(batch.to_vec());
         async move {
             Ok::<_, io::Error>(batch.into_iter().map(|n| (n, n * n)).rev().collect::<Vec<_>>())
         }
@@ -65,7 +65,7 @@ async fn a_failed_load_fails_its_own_keys_only() {
     let many = {
         let (cache, asked) = (cache.clone(), asked.clone());
         tokio::spawn(async move {
-            let load = |batch: Vec<u64>| {
+            let load = |batch: Batch<u64>| {
                 asked.lock().unwrap().extend(batch);
                 async { Err::<[(u64, u64); 0], _>(io::Error::other("down")) }
             };
@@ -130,7 +130,7 @@ async fn a_warm_up_counts_and_goes_on_after_a_failure() {
     cache.insert(&0, 0).await;
     let (mut steps, most) = (Vec::new(), Mutex::new((0_usize, 0_usize)));
     let most = Arc::new(most);
-    let loader = |batch: Vec<u64>| {
+    let loader = |batch: Batch<u64>| {
         let most = most.clone();
         async move {
             {

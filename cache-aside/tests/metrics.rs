@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io;
 
-use cache_aside::Loaded;
+use cache_aside::{Batch, Loaded};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::{SECOND, Source, builder, settle};
 use tokio::time::advance;
@@ -113,7 +113,7 @@ async fn a_batch_that_renews_says_why() {
         let builder = builder().ttl(60 * SECOND).early_refresh(1e12);
         builder.stale_while_revalidate(10 * SECOND).build().unwrap()
     });
-    let rows = |batch: Vec<u64>| async move {
+    let rows = |batch: Batch<u64>| async move {
         tokio::time::sleep(SECOND).await;
         Ok::<_, io::Error>(batch.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
     };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use cache_aside::{CacheAside, Clock, Lookup, Moka};
+use cache_aside::{Batch, CacheAside, Clock, Lookup, Moka};
 use proptest::prelude::*;
 use support::{SECOND, apart, settle};
 use tokio::sync::oneshot;
@@ -139,7 +139,7 @@ impl World {
                 // Which of the keys it is to load it learns when it is called.
                 let (first, second) = (self.load(vec![0]), self.load(vec![1]));
                 self.reads.spawn(async move {
-                    let load = |batch: Vec<u64>| async move {
+                    let load = |batch: Batch<u64>| async move {
                         let mut rows = Vec::new();
                         if batch.contains(&0) {
                             rows.extend(first.await?.into_iter().map(|(_, v)| (0, v)));

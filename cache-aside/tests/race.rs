@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_aside::{CacheAside, CacheAsideLayer, CacheBuilder, Error, Moka, Store};
+use cache_aside::{Batch, CacheAside, CacheAsideLayer, CacheBuilder, Error, Moka, Store};
 use tower::{Layer, Service};
 
 const KEYS: u64 = 8;
@@ -96,7 +96,7 @@ async fn race(builder: CacheBuilder<u64, u64>, broken: u8) {
                 let outcome = match random.u8(..4) {
                     0 => layered.call(key).await,
                     1 => {
-                        let rows = |batch: Vec<u64>| async move {
+                        let rows = |batch: Batch<u64>| async move {
                             let mut rows = Vec::new();
                             for key in batch {
                                 rows.push((key, load(table.clone(), key).await?));

@@ -269,3 +269,40 @@ async fn keeps_nothing(cache: CacheAside<u64, u64>) {
     }
     assert!(source.loads() >= 3);
 }
+
+/// Refuses values from 100 on, and keeps what it had.
+struct Stubborn(Moka<u64, u64>);
+
+impl Store<u64, u64> for Stubborn {
+    fn get(&self, key: &u64) -> Option<Entry<u64>> {
+        self.0.get(key)
+    }
+
+    fn insert(&self, key: u64, entry: Entry<u64>) {
+        if entry.value().is_none_or(|value| **value < 100) {
+            self.0.insert(key, entry);
+        }
+    }
+
+    fn remove(&self, key: &u64) {
+        self.0.remove(key);
+    }
+
+    fn clear(&self) {
+        self.0.clear();
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+#[tokio::test]
+async fn an_insert_that_the_store_refuses_ends_the_old_value() {
+    let cache: CacheAside<u64, u64> =
+        CacheAside::builder("test").l1(Stubborn(Moka::entries(10))).build().unwrap();
+    cache.insert(&7, 1).await;
+    assert_eq!(cache.get(&7).await, Lookup::Hit(Arc::new(1)));
+    cache.insert(&7, 100).await;
+    assert_eq!(cache.get(&7).await, Lookup::Miss);
+}

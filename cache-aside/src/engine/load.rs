@@ -4,7 +4,6 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -138,7 +137,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let flight = Arc::new(Flight::new(now));
         shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
         let engine = Arc::clone(self);
-        Ok(Landing { engine, key: flight_key, hash, stamp, began: now, flight, landed: false })
+        Ok(Landing {
+            engine,
+            key: flight_key,
+            hash,
+            stamp,
+            began: now,
+            flight,
+            landed: false,
+            off: false,
+        })
     }
 
     /// Starts the load of one key as a task of its own.
@@ -238,24 +246,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         self.load_timeout.saturating_add(SLACK)
     }
 
-    /// Counts a load that ended. Says when loads begin to fail and when they work
-    /// again.
     fn note(&self, error: Option<&Error>, took: Duration) {
         self.metrics.load(Load::of(error), took);
-        if self.failing.load(Ordering::Relaxed) == error.is_some() {
-            return;
-        }
-        if self.failing.swap(error.is_some(), Ordering::Relaxed) == error.is_some() {
-            return;
-        }
-        match error {
-            Some(error) => {
-                // As a `dyn Error`, so that the cause is shown as well.
-                let error = error as &(dyn std::error::Error + 'static);
-                tracing::warn!(cache = %self.name, error, "loads fail");
-            }
-            None => tracing::info!(cache = %self.name, "loads work again"),
-        }
+        self.health.note(&self.name, error, self.clock.now());
     }
 }
 
@@ -269,6 +262,7 @@ pub(super) struct Landing<K: CacheKey, V: Send + Sync + 'static> {
     began: Tick,
     pub(super) flight: Arc<Flight<V>>,
     landed: bool,
+    off: bool,
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
@@ -308,8 +302,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
 
     fn land(&mut self, outcome: Outcome<V>) {
         // Off first: what is not to be stored answers nobody who comes later.
-        self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        self.take_off();
         self.publish(outcome, Duration::ZERO);
+    }
+
+    fn take_off(&mut self) {
+        if !self.off {
+            self.off = true;
+            self.engine.flights.remove(self.hash, &self.key, &self.flight);
+        }
     }
 }
 
@@ -319,7 +320,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for Landing<K, V> {
             return;
         }
         if self.landed {
-            self.engine.flights.remove(self.hash, &self.key, &self.flight);
+            self.take_off();
         } else if std::thread::panicking() {
             // Of the store, or of the drop of the load.
             self.land(Err(Error::Panicked));

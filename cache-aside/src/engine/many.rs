@@ -12,7 +12,7 @@ use super::{Engine, Look};
 use crate::error::{BoxError, Error};
 use crate::flight::{Flight, Outcome};
 use crate::key::CacheKey;
-use crate::loaded::{LoadCause, Loaded};
+use crate::loaded::{Batch, LoadCause, Loaded};
 use crate::metrics::Request;
 use crate::store::Entry;
 
@@ -29,7 +29,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         make: M,
     ) -> Vec<Outcome<V>>
     where
-        M: FnOnce(Vec<K>) -> F,
+        M: FnOnce(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
         let mut landings = Vec::new();
@@ -106,10 +106,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         cause: LoadCause,
         make: M,
     ) where
-        M: FnOnce(Vec<K>) -> F,
+        M: FnOnce(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
-        let batch: Vec<K> = landings.iter().map(|landing| landing.key().clone()).collect();
+        let keys = landings.iter().map(|landing| landing.key().clone()).collect();
+        let batch = Batch::new(keys, cause);
         let (runtime, future) = match self.prepare(|| make(batch)) {
             Ok(ready) => ready,
             Err(error) => return fail_all(landings, &error),

@@ -2,16 +2,17 @@
 //! clock. The handle and the tower layer are two faces of it.
 
 mod explain;
+mod health;
 mod load;
 mod many;
 mod warm;
 
 pub use self::explain::{Explanation, State};
+pub(crate) use self::health::Health;
 pub use self::warm::{Progress, Warm, WarmReport};
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -41,8 +42,7 @@ pub(crate) struct Engine<K, V> {
     /// The runtime where the cache was built, for callers that have none.
     pub(crate) runtime: Option<Handle>,
     pub(crate) metrics: Metrics,
-    /// Whether the last load failed, so that only a change is logged.
-    pub(crate) failing: AtomicBool,
+    pub(crate) health: Health,
 }
 
 /// What the store has for a key now.
@@ -139,6 +139,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
         let hash = self.hash(key);
         let stamp = self.overtake(key, hash);
+        // Should the store not take the new value, the old one must not stay: where
+        // no epoch ended, its stamp is still good.
+        self.store.remove(key);
         // A load that starts from here on reads this value or a newer one, so no
         // lock is held while the store runs.
         self.fill(key, hash, stamp, self.clock.now(), loaded);

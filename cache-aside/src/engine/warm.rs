@@ -8,7 +8,7 @@ use std::task::Poll;
 use crate::cache::CacheAside;
 use crate::error::Error;
 use crate::key::CacheKey;
-use crate::loaded::Loaded;
+use crate::loaded::{Batch, Loaded};
 
 /// A warm-up that has its keys and its loader; [`run`](Self::run) does it.
 #[must_use = "a warm-up does nothing until it is run"]
@@ -74,7 +74,7 @@ where
     K: CacheKey,
     V: Send + Sync + 'static,
     I: Iterator<Item = K>,
-    L: Fn(Vec<K>) -> F,
+    L: Fn(Batch<K>) -> F,
     F: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (K, W)> + 'static,
     W: Into<Loaded<V>> + 'static,
@@ -126,7 +126,7 @@ async fn load<K, V, L, F, R, W, E>(
 where
     K: CacheKey,
     V: Send + Sync + 'static,
-    L: Fn(Vec<K>) -> F,
+    L: Fn(Batch<K>) -> F,
     F: Future<Output = Result<R, E>> + Send + 'static,
     R: IntoIterator<Item = (K, W)> + 'static,
     W: Into<Loaded<V>> + 'static,

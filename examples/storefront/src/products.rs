@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use cache_aside::{CacheKey, KeyEncoder};
+use cache_aside::{Batch, CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
@@ -159,7 +159,7 @@ async fn by_id(db: Database, id: ProductId) -> Result<Option<Product>, DbError> 
 
 async fn by_ids(
     db: Database,
-    ids: Vec<ProductId>,
+    ids: Batch<ProductId>,
 ) -> Result<Vec<(ProductId, Product)>, DbError> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let rows = db.query(Statement::ProductsByIds, &[&ids]).await?;

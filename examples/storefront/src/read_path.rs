@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use cache_aside::{BuildError, CacheAside, CacheBuilder, CacheKey, Moka};
+use cache_aside::{Batch, BuildError, CacheAside, CacheBuilder, CacheKey, Moka};
 
 use crate::db::DbError;
 use crate::error::Error;
@@ -84,7 +84,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     pub(crate) async fn warm<F>(
         &self,
         keys: impl IntoIterator<Item = K>,
-        load: impl Fn(Vec<K>) -> F,
+        load: impl Fn(Batch<K>) -> F,
     ) -> Result<usize, Error>
     where
         F: Future<Output = Result<Vec<(K, V)>, DbError>> + Send + 'static,
