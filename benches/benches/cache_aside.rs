@@ -51,6 +51,12 @@ fn main() {
     hit("moka future try_get_with", "moka raw", None);
     hit("quick get_or_insert_async", "quick raw", None);
 
+    println!(
+        "\nA miss whose load is ready at once, so what is around a load, beside peers' misses:\n"
+    );
+    hit("moka miss", "moka future miss", None);
+    hit("quick miss", "quick async miss", None);
+
     println!("\nAllocations in 100,000 hits:\n");
     for name in [
         "moka raw",
@@ -144,8 +150,54 @@ fn operation(name: &str) -> Box<dyn Fn(usize)> {
                 drop(black_box(now(cache.get_or_insert_async(&key, load))));
             })
         }
+        "moka miss" => misses_through_handle(Moka::entries(CAPACITY)),
+        "quick miss" => misses_through_handle(Quick::entries(CAPACITY)),
+        "moka future miss" => {
+            let cache = moka::future::Cache::builder()
+                .max_capacity(CAPACITY as u64)
+                .time_to_live(TTL)
+                .build();
+            missing(move |key| {
+                let cache = cache.clone();
+                async move {
+                    let load = async move { Ok::<_, Infallible>(Arc::new(key)) };
+                    drop(black_box(cache.try_get_with(key, load).await));
+                }
+            })
+        }
+        "quick async miss" => {
+            let cache = Arc::new(raw_quick());
+            missing(move |key| {
+                let cache = Arc::clone(&cache);
+                async move {
+                    let load = async move { Ok::<_, Infallible>(Arc::new(key)) };
+                    drop(black_box(cache.get_or_insert_async(&key, load).await));
+                }
+            })
+        }
         _ => panic!("no subject is called {name}"),
     }
+}
+
+fn misses_through_handle(store: impl Store<u64, u64>) -> Box<dyn Fn(usize)> {
+    let cache = handle(store);
+    missing(move |key| {
+        let cache = cache.clone();
+        async move {
+            let load = |_| async move { Ok::<_, Infallible>(key) };
+            drop(black_box(cache.get_or_load(&key, load).await));
+        }
+    })
+}
+
+/// Reads a key that was never read before, on a runtime.
+fn missing<F: Future<Output = ()>>(read: impl Fn(u64) -> F + 'static) -> Box<dyn Fn(usize)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let next = std::cell::Cell::new(KEYS as u64);
+    Box::new(move |_| {
+        next.set(next.get() + 1);
+        runtime.block_on(read(next.get()));
+    })
 }
 
 fn through_handle(store: impl Store<u64, u64>) -> Box<dyn Fn(usize)> {
