@@ -249,7 +249,7 @@ async fn waiters_are_answered_at_the_deadline(hang: impl AsyncFn(&Database, bool
     }
     let took = began.elapsed();
     println!("{WAITERS} answers after {took:?}, {hits} hits meanwhile");
-    let tolerated = DEADLINE_OF_LOADS..DEADLINE_OF_LOADS + Duration::from_secs(1);
+    let tolerated = DEADLINE_OF_LOADS..DEADLINE_OF_LOADS * 4;
     assert!(tolerated.contains(&took), "{took:?}");
     assert!(hits > 100, "{hits}");
     assert_eq!(ours.source.asked() - asked, 1);
