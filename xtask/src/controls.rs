@@ -152,6 +152,12 @@ const CONTROLS: &[Control] = &[
         },
     },
     Control {
+        krate: "storefront",
+        broken: "no_detached_write",
+        protection: "a client that hangs up leaves no old page, on a real server",
+        test: Test::live("storefront", "a_client_that_hangs_up_leaves_no_old_page"),
+    },
+    Control {
         krate: "testbed",
         broken: "unguarded",
         protection: "a server ends with the process that started it",
