@@ -8,7 +8,10 @@ use std::thread;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use testbed::locate::Need;
+
 use crate::command::{cargo, target};
+use crate::servers;
 
 /// A test that does not end in this time has failed.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -130,7 +133,7 @@ const CONTROLS: &[Control] = &[
         krate: "cache-aside",
         broken: "no_flight_epoch",
         protection: "a flight is joined only in its own epoch, on a real server",
-        test: Test::live("cache_aside", "no_read_is_stale_on_a_slow_link"),
+        test: Test::live("cache_aside", "no_read_joins_a_load_from_before_a_write"),
     },
     Control {
         krate: "cache-aside",
@@ -187,6 +190,10 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
             only.unwrap_or_default(),
             names.join(", ")
         ));
+    }
+
+    if chosen.iter().any(|control| control.test.package == "live") {
+        servers::provide(&[Need::Postgres, Need::Redis], false)?;
     }
 
     println!("protection -> the test that fails without it");

@@ -44,6 +44,35 @@ impl History {
         self.invalidated[key as usize].load(Ordering::SeqCst)
     }
 
+    /// One read of `key`, held to the rule.
+    async fn read(&self, subject: &impl Subject, key: i64, random: &mut Rng) {
+        let keys = [key, (key + 1) % ROWS];
+        let draw = random.u8(..);
+        // Some callers do not wait for the answer; nobody else may be worse off.
+        let hangs_up = random.u8(..8) == 0;
+        let patience = Duration::from_micros(random.u64(..3_000));
+        let patience = if hangs_up { patience } else { STRANDED };
+
+        let floors = keys.map(|key| self.floor(key));
+        match timeout(patience, subject.read(keys, draw)).await {
+            Ok(Ok(seen)) => {
+                for (seen, version) in seen {
+                    let floor = floors[usize::from(seen != key)];
+                    if version < floor {
+                        let stale = format!(
+                            "a read ({draw}) of row {seen} has shown {version}, \
+                             after {floor} was invalidated"
+                        );
+                        self.stale.lock().unwrap().push(stale);
+                    }
+                }
+                self.reads.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(Err(_)) => drop(self.failed.fetch_add(1, Ordering::SeqCst)),
+            Err(_) => assert!(hangs_up, "a read ({draw}) was stranded"),
+        }
+    }
+
     fn goes_on(&self) -> bool {
         !self.over.load(Ordering::SeqCst)
     }
@@ -126,30 +155,7 @@ impl<S: Subject> Race<S> {
 async fn read_on(history: Arc<History>, subject: impl Subject, mut random: Rng) {
     while history.goes_on() {
         let key = random.i64(0..ROWS);
-        let keys = [key, (key + 1) % ROWS];
-        let draw = random.u8(..);
-        let hangs_up = random.u8(..8) == 0;
-        let patience =
-            if hangs_up { Duration::from_micros(random.u64(..3_000)) } else { STRANDED };
-
-        let floors = keys.map(|key| history.floor(key));
-        match timeout(patience, subject.read(keys, draw)).await {
-            Ok(Ok(seen)) => {
-                for (key, version) in seen {
-                    let floor = floors[usize::from(key != keys[0])];
-                    if version < floor {
-                        let stale = format!(
-                            "a read ({draw}) of row {key} has shown {version}, \
-                             after {floor} was invalidated"
-                        );
-                        history.stale.lock().unwrap().push(stale);
-                    }
-                }
-                history.reads.fetch_add(1, Ordering::SeqCst);
-            }
-            Ok(Err(_)) => drop(history.failed.fetch_add(1, Ordering::SeqCst)),
-            Err(_) => assert!(hangs_up, "a read ({draw}) was stranded"),
-        }
+        history.read(&subject, key, &mut random).await;
         // Hits neither wait nor yield: the writers need their turn.
         sleep(Duration::from_micros(random.u64(..1_000))).await;
     }
@@ -183,6 +189,8 @@ async fn write_on(
             }
         };
         history.invalidated[key as usize].fetch_max(version, Ordering::SeqCst);
+        // Who has written looks at once: the load of somebody else may be under way.
+        history.read(&subject, key, &mut random).await;
         sleep(Duration::from_micros(random.u64(..3_000))).await;
     }
 }

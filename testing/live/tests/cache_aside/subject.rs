@@ -98,7 +98,9 @@ impl Subject for Ours {
     async fn written(&self, key: i64, version: i64, draw: u8) {
         match draw {
             // Only a row with one writer may be inserted.
-            _ if key == OWNED && draw.is_multiple_of(2) => self.cache.insert(&key, version).await,
+            _ if key == OWNED && draw.is_multiple_of(2) => {
+                self.cache.insert(&key, version).await
+            }
             0..8 => self.cache.clear().await.unwrap(),
             _ => self.invalidate(key).await,
         }
