@@ -1,14 +1,17 @@
 //! Takes each protection out, one at a time, and shows that a test notices.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use std::{fmt, fs};
+
+use testbed::locate::Need;
 
 use crate::command::{cargo, target};
+use crate::servers;
 
 /// A test that does not end in this time has failed.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -19,8 +22,38 @@ struct Control {
     /// The value of `--cfg broken` that takes it out.
     broken: &'static str,
     protection: &'static str,
-    /// The integration test, and the function in it, that must fail.
-    test: (&'static str, &'static str),
+    test: Test,
+}
+
+/// The test that must fail.
+struct Test {
+    package: &'static str,
+    /// What cargo is to run of it: `["--test", "overlap"]`.
+    target: [&'static str; 2],
+    name: &'static str,
+}
+
+impl Test {
+    /// One in `cache-aside/tests`.
+    const fn cache_aside(file: &'static str, name: &'static str) -> Self {
+        Self { package: "cache-aside", target: ["--test", file], name }
+    }
+
+    /// One over real servers.
+    const fn live(file: &'static str, name: &'static str) -> Self {
+        Self { package: "live", target: ["--test", file], name }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { package, target: [_, target], name } = self;
+        if package == target {
+            write!(f, "{package}::{name}")
+        } else {
+            write!(f, "{package}/{target}::{name}")
+        }
+    }
 }
 
 const CONTROLS: &[Control] = &[
@@ -28,67 +61,110 @@ const CONTROLS: &[Control] = &[
         krate: "cache-aside",
         broken: "no_stamp",
         protection: "an entry is served only if its stamp is the key's",
-        test: ("overlap", "a_fill_that_lands_late_in_the_store_is_not_seen"),
+        test: Test::cache_aside("overlap", "a_fill_that_lands_late_in_the_store_is_not_seen"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_flight_epoch",
         protection: "a flight is joined only in its own epoch",
-        test: ("overlap", "through_get_or_load"),
+        test: Test::cache_aside("overlap", "through_get_or_load"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_global_epoch",
         protection: "clear ends every epoch",
-        test: ("overlap", "clear_overtakes_every_load"),
+        test: Test::cache_aside("overlap", "clear_overtakes_every_load"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_insert_epoch",
         protection: "an insert overtakes the loads under way",
-        test: ("overlap", "a_load_does_not_overwrite_an_insert"),
+        test: Test::cache_aside("overlap", "a_load_does_not_overwrite_an_insert"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_reservation",
         protection: "a reserved insert keeps the stamp of its reservation",
-        test: ("overlap", "a_reserved_insert_does_not_undo_an_invalidation"),
+        test: Test::cache_aside("overlap", "a_reserved_insert_does_not_undo_an_invalidation"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_stale_check",
         protection: "a stale value is judged anew when it stands in for an error",
-        test: ("overlap", "an_invalidated_value_never_stands_in_for_an_error"),
+        test: Test::cache_aside("overlap", "an_invalidated_value_never_stands_in_for_an_error"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_join",
         protection: "who misses during a load joins it",
-        test: ("loads", "a_thousand_misses_are_one_load"),
+        test: Test::cache_aside("loads", "a_thousand_misses_are_one_load"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_second_look",
         protection: "the store is looked at again before a load starts",
-        test: ("loads", "a_value_that_came_between_the_look_and_the_load_is_served"),
+        test: Test::cache_aside(
+            "loads",
+            "a_value_that_came_between_the_look_and_the_load_is_served",
+        ),
     },
     Control {
         krate: "cache-aside",
         broken: "no_owned_load",
         protection: "a load does not end with the caller that started it",
-        test: ("loads", "a_cancelled_leader_strands_nobody"),
+        test: Test::cache_aside("loads", "a_cancelled_leader_strands_nobody"),
     },
     Control {
         krate: "cache-aside",
         broken: "no_landing",
         protection: "a leader that is dropped answers those who wait",
-        test: ("loads", "waiters_learn_that_the_leaders_runtime_was_shut_down"),
+        test: Test::cache_aside(
+            "loads",
+            "waiters_learn_that_the_leaders_runtime_was_shut_down",
+        ),
     },
     Control {
         krate: "cache-aside",
         broken: "no_deadline",
         protection: "a load is given up at its deadline",
-        test: ("loads", "a_load_past_its_deadline_is_given_up"),
+        test: Test::cache_aside("loads", "a_load_past_its_deadline_is_given_up"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_flight_epoch",
+        protection: "a flight is joined only in its own epoch, on a real server",
+        test: Test::live("cache_aside", "no_read_joins_a_load_from_before_a_write"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_deadline",
+        protection: "a load is given up at its deadline, on a stopped server",
+        test: Test::live(
+            "cache_aside",
+            "waiters_on_a_stopped_server_are_answered_at_the_deadline",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_detached_write",
+        protection: "a write does not end with the client that sent it",
+        test: Test {
+            package: "storefront",
+            target: ["--bin", "storefront"],
+            name: "write::tests::a_client_that_hangs_up_does_not_stop_the_write",
+        },
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_detached_write",
+        protection: "a client that hangs up leaves no old page, on a real server",
+        test: Test::live("storefront", "a_client_that_hangs_up_leaves_no_old_page"),
+    },
+    Control {
+        krate: "testbed",
+        broken: "unguarded",
+        protection: "a server ends with the process that started it",
+        test: Test::live("testbed_cleanup", "a_killed_process_leaves_nothing"),
     },
 ];
 
@@ -116,11 +192,14 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
         ));
     }
 
+    if chosen.iter().any(|control| control.test.package == "live") {
+        servers::provide(&[Need::Postgres, Need::Redis], false)?;
+    }
+
     println!("protection -> the test that fails without it");
     let mut bad = 0;
     for control in chosen {
-        let (file, name) = control.test;
-        print!("{}: {} -> {file}::{name} ... ", control.krate, control.protection);
+        print!("{}: {} -> {} ... ", control.krate, control.protection, control.test);
         flush();
         // With the protection in, the test must pass, or its failure shows nothing.
         let verdict = match (ending(control, None)?, ending(control, Some(control.broken))?) {
@@ -145,10 +224,11 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
 
 /// Builds the control's test, broken or whole, and runs it.
 fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
-    let (file, name) = control.test;
+    let Test { package, target, name } = control.test;
     let mut command = cargo();
     command
-        .args(["test", "--quiet", "--package", control.krate, "--all-features", "--test", file])
+        .args(["test", "--quiet", "--package", package, "--all-features"])
+        .args(target)
         .args(["--", "--exact", name])
         .env("CARGO_TARGET_DIR", folder())
         .env("RUSTC_WORKSPACE_WRAPPER", wrapper(broken)?)
@@ -160,7 +240,7 @@ fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
     match (ran, success) {
         (true, true) => Ok(Ending::Passed),
         (true, false) => Ok(Ending::Failed),
-        (false, _) => Err(format!("`{file}::{name}` did not run:\n{output}")),
+        (false, _) => Err(format!("`{}` did not run:\n{output}", control.test)),
     }
 }
 
