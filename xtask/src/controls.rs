@@ -1,16 +1,17 @@
 //! Takes each protection out, one at a time, and shows that a test notices.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use testbed::Folder;
+use testbed::guard::{ExitSignal, spawn_guarded};
 use testbed::locate::Need;
 
-use crate::command::{cargo, target};
+use crate::command::{cargo, runtime, target};
 use crate::servers;
 
 /// A test that does not end in this time has failed.
@@ -233,7 +234,7 @@ fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
         .env("CARGO_TARGET_DIR", folder())
         .env("RUSTC_WORKSPACE_WRAPPER", wrapper(broken)?)
         .env("RUST_BACKTRACE", "0");
-    let (status, output) = bounded(&mut command)?;
+    let (status, output) = runtime()?.block_on(bounded(command))?;
     let Some(success) = status else { return Ok(Ending::Hung) };
     // A build that fails, or a test that is not there, is no failing test.
     let ran = output.contains("running 1 test");
@@ -270,39 +271,23 @@ fn folder() -> PathBuf {
 }
 
 /// Whether the command succeeded, or nothing if it had to be killed, and what it
-/// printed.
-fn bounded(command: &mut Command) -> Result<(Option<bool>, String), String> {
-    let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = started.map_err(|error| format!("cargo could not be started: {error}"))?;
-    let (sender, output) = mpsc::channel();
-    let pipes: [Option<Box<dyn Read + Send>>; 2] = [
-        child.stdout.take().map(|pipe| Box::new(pipe) as _),
-        child.stderr.take().map(|pipe| Box::new(pipe) as _),
-    ];
-    for mut pipe in pipes.into_iter().flatten() {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            let mut text = Vec::new();
-            // What was read before a pipe broke is shown all the same.
-            let _ = pipe.read_to_end(&mut text);
-            let _ = sender.send(String::from_utf8_lossy(&text).into_owned());
-        });
+/// printed. Whatever it has started ends with it.
+async fn bounded(mut command: Command) -> Result<(Option<bool>, String), String> {
+    let text = |error: testbed::Error| error.to_string();
+    let folder = Folder::new("control").await.map_err(text)?;
+    let path = folder.path().join("output");
+    let printed = |error| format!("{}: {error}", path.display());
+    let output = File::create(&path).map_err(printed)?;
+    let errors = output.try_clone().map_err(printed)?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let process = spawn_guarded(command, ExitSignal::Kill).await.map_err(text)?;
+    let status = tokio::time::timeout(LIMIT, process.wait()).await.ok();
+    if status.is_none() {
+        process.kill().await;
     }
-    drop(sender);
-    let mut text = String::new();
-    for _ in 0..2 {
-        match output.recv_timeout(LIMIT) {
-            Ok(part) => text.push_str(&part),
-            Err(_) => {
-                // It may have ended just now.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Ok((None, text));
-            }
-        }
-    }
-    let status = child.wait().map_err(|error| format!("cargo was lost: {error}"))?;
-    Ok((Some(status.success()), text))
+    let output = fs::read(&path).map_err(printed)?;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    Ok((status.map(|status| status.success()), output))
 }
 
 fn flush() {

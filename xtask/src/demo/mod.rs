@@ -10,7 +10,7 @@ use testbed::postgres::Postgres;
 
 use self::shop::{Shop, Storefront};
 use self::table::Run;
-use crate::command::step;
+use crate::command::{runtime, step};
 use crate::servers;
 
 /// What `cargo xtask demo` was asked for.
@@ -57,11 +57,7 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
     let began = Instant::now();
     servers::provide(&[Need::Postgres], options.yes)?;
     step(&["build", "--release", "--package", "storefront"])?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no runtime could be started: {error}"))?;
-    runtime.block_on(show(options, began))
+    runtime()?.block_on(show(options, began))
 }
 
 async fn show(options: Options, began: Instant) -> Result<(), String> {

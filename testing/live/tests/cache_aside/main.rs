@@ -10,7 +10,7 @@ mod subject;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_aside::{CacheAside, CacheBuilder, Lookup, Moka};
+use cache_aside::{Batch, CacheAside, CacheBuilder, Lookup, Moka};
 use fastrand::Rng;
 use testbed::link::Direction;
 use testbed::{eventually, eventually_ok, eventually_some};
@@ -297,7 +297,7 @@ async fn a_warm_up_brings_each_row_once() {
     let database = Database::with_rows(MANY as i64).await;
     let ours = ours(&database, builder().load_timeout(Duration::from_secs(10)));
     let warm = async |progress: &mut (dyn FnMut(usize) + Send)| {
-        let load = |batch| Arc::clone(&ours.source).versions(batch);
+        let load = |batch: Batch<i64>| Arc::clone(&ours.source).versions(batch.into_keys());
         let warm = ours.cache.warm(0..MANY as i64, load).batch(BATCH).concurrency(2);
         warm.progress(|progressed| progress(progressed.done)).run().await
     };

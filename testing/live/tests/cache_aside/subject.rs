@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_aside::{CacheAside, CacheAsideLayer, Lookup};
+use cache_aside::{Batch, CacheAside, CacheAsideLayer, Lookup};
 use tokio::time::timeout;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -44,7 +44,8 @@ impl Ours {
 
     pub(crate) async fn get_many(&self, keys: &[i64]) -> Result<Vec<(i64, i64)>, BoxError> {
         let source = Arc::clone(&self.source);
-        let versions = self.cache.get_many(keys, |batch| source.versions(batch)).await;
+        let versions =
+            self.cache.get_many(keys, |batch| source.versions(batch.into_keys())).await;
         let versions = versions.into_iter().zip(keys);
         versions.map(|(version, key)| Ok((*key, *version?.ok_or("a row is gone")?))).collect()
     }
@@ -68,7 +69,7 @@ impl Ours {
 
     async fn warm(&self, keys: [i64; 2]) -> Result<Vec<(i64, i64)>, BoxError> {
         let source = Arc::clone(&self.source);
-        let load = move |batch| Arc::clone(&source).versions(batch);
+        let load = move |batch: Batch<i64>| Arc::clone(&source).versions(batch.into_keys());
         let report = self.cache.warm(keys, load).batch(1).run().await;
         report.error.map_or(Ok(Vec::new()), |error| Err(error.into()))
     }
