@@ -227,7 +227,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let verdict = if cfg!(broken = "no_stale_check") {
             Verdict::OnError
         } else {
-            self.verdict(&aged.life, hash)
+            self.judge(&aged.life, hash).0
         };
         match verdict {
             Verdict::Expired | Verdict::Invalidated => outcome,

@@ -65,13 +65,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     #[inline]
     pub(crate) fn look(&self, key: &K) -> Look<V> {
         let Some(entry) = self.store.get(key) else { return Look::Miss(None) };
-        match self.verdict(&entry.life, self.hash(key)) {
+        let (verdict, now) = self.judge(&entry.life, self.hash(key));
+        match verdict {
             Verdict::Fresh => {
-                self.metrics.request(hit(&entry.life));
+                self.count_fresh(&entry.life, now);
                 Look::Hit(entry.value)
             }
             Verdict::Early => {
-                self.metrics.request(hit(&entry.life));
+                self.count_fresh(&entry.life, now);
                 Look::Renew(entry, LoadCause::Early)
             }
             Verdict::Revalidate => {
@@ -83,12 +84,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
     }
 
-    /// Read after the entry was: an invalidation that fell before this call is
-    /// seen.
+    /// The verdict, and the moment it holds for. Called after the entry was read:
+    /// an invalidation that fell before this call is seen.
     #[inline]
-    fn verdict(&self, life: &Life, hash: u64) -> Verdict {
-        let stamp = self.epochs.stamp(hash);
-        self.policy.verdict(life, stamp, self.clock.now(), || 1.0 - fastrand::f64())
+    fn judge(&self, life: &Life, hash: u64) -> (Verdict, Tick) {
+        let (stamp, now) = (self.epochs.stamp(hash), self.clock.now());
+        (self.policy.verdict(life, stamp, now, || 1.0 - fastrand::f64()), now)
+    }
+
+    #[inline]
+    fn count_fresh(&self, life: &Life, now: Tick) {
+        if life.negative {
+            self.metrics.request(Request::Negative);
+        } else {
+            self.metrics.hit(now);
+        }
     }
 
     /// Stores what a load brought, unless its epoch is over.
@@ -171,8 +181,4 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) fn end_reservation(&self, hash: u64) {
         self.flights.shard(hash).reservations -= 1;
     }
-}
-
-fn hit(life: &Life) -> Request {
-    if life.negative { Request::Negative } else { Request::Hit }
 }

@@ -1,5 +1,8 @@
 //! Every metric this crate emits; a no-op without the `metrics` feature.
 
+#[cfg(feature = "metrics")]
+mod hits;
+
 use std::time::Duration;
 
 #[cfg(feature = "metrics")]
@@ -7,6 +10,9 @@ use metrics::{
     Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram,
 };
 
+#[cfg(feature = "metrics")]
+use self::hits::Hits;
+use crate::clock::Tick;
 use crate::error::Error;
 use crate::loaded::LoadCause;
 
@@ -28,7 +34,6 @@ const INVALIDATIONS: &str = "cache_aside_invalidations_total";
 /// How a request was answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request {
-    Hit,
     Negative,
     Stale,
     Miss,
@@ -69,7 +74,9 @@ pub(crate) enum Fill {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     #[cfg(feature = "metrics")]
-    requests: [Counter; 6],
+    hits: Hits,
+    #[cfg(feature = "metrics")]
+    requests: [Counter; 5],
     #[cfg(feature = "metrics")]
     stale_on_error: Counter,
     #[cfg(feature = "metrics")]
@@ -103,10 +110,11 @@ impl Metrics {
             };
         }
         Self {
+            hits: Hits::new(counter!(REQUESTS, "cache" => cache.clone(), "outcome" => "hit")),
             requests: counters!(
                 REQUESTS,
                 "outcome",
-                ["hit", "negative", "stale", "miss", "joined", "bypass"]
+                ["negative", "stale", "miss", "joined", "bypass"]
             ),
             stale_on_error: counter!(STALE_ON_ERROR, "cache" => cache.clone()),
             loads: counters!(LOADS, "outcome", ["ok", "error", "timeout", "panic"]),
@@ -115,6 +123,11 @@ impl Metrics {
             fills: counters!(FILLS, "outcome", ["stored", "not_kept", "overtaken"]),
             invalidations: counters!(INVALIDATIONS, "reach", ["key", "all"]),
         }
+    }
+
+    #[inline]
+    pub(crate) fn hit(&self, now: Tick) {
+        self.hits.count(now);
     }
 
     #[inline]
@@ -127,6 +140,7 @@ impl Metrics {
     }
 
     pub(crate) fn load(&self, how: Load, took: Duration) {
+        self.hits.flush();
         self.loads[how as usize].increment(1);
         self.load_seconds.record(took);
     }
@@ -144,10 +158,12 @@ impl Metrics {
     }
 
     pub(crate) fn invalidated_key(&self) {
+        self.hits.flush();
         self.invalidations[0].increment(1);
     }
 
     pub(crate) fn invalidated_all(&self) {
+        self.hits.flush();
         self.invalidations[1].increment(1);
     }
 }
@@ -157,6 +173,9 @@ impl Metrics {
     pub(crate) fn new(_: &str) -> Self {
         Self {}
     }
+
+    #[inline]
+    pub(crate) fn hit(&self, _: Tick) {}
 
     #[inline]
     pub(crate) fn request(&self, _: Request) {}
