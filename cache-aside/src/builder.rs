@@ -60,9 +60,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         self
     }
 
-    /// Shortens each TTL by chance, by up to this share of it, so that entries
+    /// Shortens each TTL randomly, by up to this share of it, so that entries
     /// that were loaded together do not expire together. From 0 to below 1; the
-    /// default is 0.1. A TTL is never made longer.
+    /// default is 0.1. A TTL is never made longer. Tests that count seconds set 0.
     pub fn jitter(mut self, share: f64) -> Self {
         self.policy.jitter = share;
         self
@@ -90,7 +90,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         self
     }
 
-    /// Renews entries by chance shortly *before* they expire, sooner the longer
+    /// Renews entries randomly shortly *before* they expire, sooner the longer
     /// their load takes and the more they are read (XFetch). `beta` above 0
     /// turns it on, 1 is the paper's choice, more is earlier. Off by default. A
     /// value that was inserted took no time to load, and is not renewed early.
@@ -108,14 +108,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
 
     /// Answers with a failed load's error for this long before the source is
     /// asked again. The default is zero: those who waited share the error, and
-    /// the next caller loads. While it lasts, one small task an erring key is
-    /// kept.
+    /// the next caller loads. While it lasts, each failing key keeps one small
+    /// task.
     pub fn error_ttl(mut self, ttl: Duration) -> Self {
         self.error_ttl = ttl;
         self
     }
 
-    /// Takes time from `clock`, so that tests can pause and advance it.
+    /// Takes time from `clock`, so that tests can pause and advance it:
+    /// [`Clock::tokio`], together with [`jitter`](Self::jitter)`(0.0)`.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
@@ -134,6 +135,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let store = self.store.ok_or_else(|| {
             BuildError::new("l1", "no store is given; try `.l1(Moka::entries(100_000))`")
         })?;
+        if store.capacity() == 0 {
+            return Err(BuildError::new(
+                "l1",
+                "the store has room for no entries; give it some",
+            ));
+        }
         Ok(CacheAside::new(Engine {
             epochs: Epochs::for_entries(store.capacity()),
             store,
@@ -157,21 +164,32 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             || self.name.contains(|c: char| c.is_control() || "{}".contains(c))
         {
             let reason = format!(
-                "{:?} must not be empty, nor hold braces or control characters",
+                "the name {:?} is the label of the cache's metrics: it must not be empty, nor \
+                 hold braces or control characters",
                 self.name
             );
             return refuse("builder", reason);
         }
-        for (setting, duration) in [
-            ("ttl", p.ttl),
-            ("load_timeout", self.load_timeout),
-            ("negative_ttl", p.negative_ttl.unwrap_or(Duration::from_secs(1))),
+        for (setting, is_zero, reason) in [
+            (
+                "ttl",
+                p.ttl.is_zero(),
+                "zero would cache nothing; leave the cache out, or let the loader return \
+                 `Loaded::do_not_store()` where it must",
+            ),
+            (
+                "load_timeout",
+                self.load_timeout.is_zero(),
+                "zero would fail every load; leave it out for 10 s",
+            ),
+            (
+                "negative_ttl",
+                p.negative_ttl.is_some_and(|ttl| ttl.is_zero()),
+                "zero would remember nothing; leave it out to turn it off",
+            ),
         ] {
-            if duration.is_zero() {
-                return refuse(
-                    setting,
-                    "zero would mean that it never holds; leave it out".into(),
-                );
+            if is_zero {
+                return refuse(setting, reason.to_owned());
             }
         }
         for (setting, duration) in [
@@ -183,7 +201,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             ("error_ttl", self.error_ttl),
         ] {
             if duration > LONGEST {
-                return refuse(setting, format!("{duration:?} is more than a hundred years"));
+                let reason = format!(
+                    "{duration:?} is more than a hundred years; use at most {LONGEST:?}"
+                );
+                return refuse(setting, reason);
             }
         }
         if !(0.0..1.0).contains(&p.jitter) {
@@ -203,8 +224,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             return refuse("stale_if_error", reason);
         }
         if self.error_ttl > p.ttl {
-            let reason =
-                format!("{:?} is longer than the TTL of values ({:?})", self.error_ttl, p.ttl);
+            let reason = format!(
+                "{:?} is longer than the TTL of values ({:?}); shorten it",
+                self.error_ttl, p.ttl
+            );
             return refuse("error_ttl", reason);
         }
         Ok(())

@@ -18,17 +18,24 @@ use crate::loaded::{Batch, LoadContext, Loaded};
 /// **The guarantee.** Once [`invalidate`](Self::invalidate) or
 /// [`clear`](Self::clear) has returned, no read that starts in this process,
 /// on any path, returns a value whose load began before. It rests on these
-/// conditions: the write to the source is committed *before* `invalidate` is
-/// called; loaders read a source that shows committed writes (a lagging replica
-/// does not); and what another process writes is seen here after the TTL and
-/// the longer stale window at the latest.
+/// conditions:
+/// - the write to the source is committed *before* `invalidate` is called, and
+///   every writer in this process calls it;
+/// - loaders read a source that shows committed writes (a lagging replica does
+///   not);
+/// - a plain [`insert`](Self::insert) is used only by the one writer that has just
+///   committed the value; what was read goes in through [`reserve`](Self::reserve).
+///
+/// What another process writes is seen here once the entry's time is over: its
+/// TTL, and for a value the longer stale window.
 ///
 /// **Loads.** A load runs as a task of its own, with a deadline, on the runtime
 /// of the caller who missed, or else on that where the cache was built. It ends
 /// when it is done: neither its callers nor the cache's handles stop it when
 /// they are dropped. The runtime needs its timer (`enable_time`). One load
-/// serves all who ask for its key meanwhile. A loader that asks for its own key
-/// waits for itself until the deadline.
+/// serves all who ask for its key meanwhile (single-flight). It does not see its
+/// caller's task-locals. A loader that asks for its own key waits for itself
+/// until the deadline.
 pub struct CacheAside<K, V> {
     engine: Arc<Engine<K, V>>,
 }
@@ -62,7 +69,39 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// has no such row.
     ///
     /// `loader` is called in the caller, and only if there is something to load;
-    /// it may borrow. The future that it returns outlives the caller.
+    /// it may borrow. The future that it returns is spawned, so it must be
+    /// `Send + 'static`: clone the pool or the `Arc` that it needs before, and
+    /// use `async move`. It brings a `V`, an `Option<V>` or a [`Loaded<V>`], so the
+    /// type of the cache must be named; its error is a `std::error::Error`, a
+    /// string, or a boxed error, and `Send + Sync`.
+    ///
+    /// ```
+    /// # use std::{io, sync::Arc};
+    /// # use cache_aside::{CacheAside, Error, Moka};
+    /// # #[derive(Clone)] struct Db;
+    /// # impl Db {
+    /// #     async fn find(&self, id: u64) -> Result<Option<String>, io::Error> {
+    /// #         Ok(Some(format!("user {id}")))
+    /// #     }
+    /// # }
+    /// struct Users {
+    ///     db: Db, // a pool, or anything else that is cheap to clone
+    ///     cache: CacheAside<u64, String>,
+    /// }
+    ///
+    /// impl Users {
+    ///     async fn get(&self, id: u64) -> Result<Option<Arc<String>>, Error> {
+    ///         let db = self.db.clone();
+    ///         self.cache.get_or_load(&id, |cx| async move { db.find(*cx.key()).await }).await
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = CacheAside::builder("user").l1(Moka::entries(10)).build()?;
+    /// # assert!(Users { db: Db, cache }.get(7).await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -106,6 +145,26 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// ignored. A key that comes twice is loaded once. Keys that are cached or
     /// loaded by others do not depend on this load.
     ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use cache_aside::{CacheAside, Moka};
+    /// # async fn find_all(ids: Vec<u64>) -> Result<HashMap<u64, String>, std::io::Error> {
+    /// #     Ok(ids.into_iter().map(|id| (id, format!("user {id}"))).collect())
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let users: CacheAside<u64, String> =
+    /// #     CacheAside::builder("user").l1(Moka::entries(10)).build()?;
+    /// let ids = [3, 1, 3];
+    /// // The query brings a `HashMap<u64, String>`, or anything else of pairs.
+    /// let found = users.get_many(&ids, |batch| find_all(batch.into_keys())).await;
+    /// for (id, user) in ids.iter().zip(found) {
+    ///     println!("{id}: {:?}", user?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Each key has its own result. If the load fails, each key that it was to
@@ -142,8 +201,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
         self.engine.load_many(keys, make).await
     }
 
-    /// Looks in the cache only: fresh values, and those that may be served while
-    /// they are renewed.
+    /// Looks in the cache only. It starts no load: a value that is stale, but may
+    /// be served while it is renewed, is a hit, and stays stale.
     ///
     /// # Cancel safety
     ///
@@ -189,7 +248,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     ///
     /// # Errors
     ///
-    /// None in process. A second tier that did not acknowledge is one.
+    /// None in this version: the `Result` is there for a second tier.
     ///
     /// # Cancel safety
     ///
@@ -204,7 +263,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     ///
     /// # Errors
     ///
-    /// None in process. A second tier that did not acknowledge is one.
+    /// None in this version: the `Result` is there for a second tier.
     ///
     /// # Cancel safety
     ///

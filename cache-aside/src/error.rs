@@ -6,6 +6,27 @@ pub(crate) type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// Why a value could not be had. Every caller that waited for one load gets a
 /// clone of one error.
+///
+/// `Display` says what happened; the loader's own error is the
+/// [`source`](std::error::Error::source), so print the whole chain. To go on by
+/// its kind:
+///
+/// ```
+/// # use cache_aside::Error;
+/// # #[derive(Debug)] struct DbError;
+/// # impl std::fmt::Display for DbError {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("db") }
+/// # }
+/// # impl std::error::Error for DbError {}
+/// fn status(error: &Error) -> u16 {
+///     match error.load_error::<DbError>() {
+///         Some(_) => 503,
+///         None if error.is_timeout() => 504,
+///         None => 500,
+///     }
+/// }
+/// # assert_eq!(status(&Error::NoRuntime), 500);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +38,8 @@ pub enum Error {
     /// The loader panicked, or the store did when it was to keep the value; the
     /// panic's message is in the log of the process.
     Panicked,
-    /// The runtime that ran the load was shut down before the load ended.
+    /// The runtime that ran the load, or was to run it, was shut down before the
+    /// load ended.
     Aborted,
     /// There was no Tokio runtime to load on: neither the caller's nor one
     /// where the cache was built.
@@ -25,8 +47,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the source was asked, so that it may have seen the request.
-    pub fn reached_source(&self) -> bool {
+    /// Whether the source may have seen the request.
+    pub fn may_have_reached_source(&self) -> bool {
         !matches!(self, Self::NoRuntime)
     }
 
@@ -51,7 +73,7 @@ impl fmt::Display for Error {
             Self::Timeout(after) => write!(f, "the load was given up after {after:?}"),
             Self::Panicked => f.write_str("the load panicked"),
             Self::Aborted => {
-                f.write_str("the runtime that ran the load was shut down before it ended")
+                f.write_str("the runtime of the load was shut down before the load ended")
             }
             Self::NoRuntime => f.write_str(
                 "no Tokio runtime to load on: call from within one, or build the cache in one",

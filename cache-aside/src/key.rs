@@ -3,24 +3,27 @@ use std::sync::Arc;
 
 /// A key whose bytes are stable and tell any two keys apart.
 ///
-/// Integers, `bool`, `char`, strings, byte strings, fixed arrays of bytes (such
-/// as 16-byte ids), options and tuples of these have it. For a type of one's
-/// own it is three lines:
+/// Its bytes name the key in [`explain`](crate::CacheAside::explain), and will in
+/// tiers that are shared between processes.
+///
+/// Integers of a fixed size, `bool`, `char`, strings, byte strings, fixed arrays
+/// of bytes (16-byte ids: `uuid.into_bytes()`), options and tuples of these have
+/// it. For a type of your own it is three lines:
 ///
 /// ```
 /// use cache_aside::{CacheKey, KeyEncoder};
 ///
 /// #[derive(Clone, PartialEq, Eq, Hash)]
-/// struct InvoiceKey { tenant: String, number: u64 }
+/// struct InvoiceKey { tenant: String, year: u16, number: u64 }
 ///
 /// impl CacheKey for InvoiceKey {
 ///     fn encode(&self, key: &mut KeyEncoder) {
-///         key.str(&self.tenant).u64(self.number);
+///         key.str(&self.tenant).part(&self.year).u64(self.number);
 ///     }
 /// }
 /// # assert_ne!(
-/// #     KeyEncoder::bytes_of(&InvoiceKey { tenant: "a\0".into(), number: 1 }),
-/// #     KeyEncoder::bytes_of(&InvoiceKey { tenant: "a".into(), number: 1 }),
+/// #     KeyEncoder::bytes_of(&InvoiceKey { tenant: "a\0".into(), year: 1, number: 1 }),
+/// #     KeyEncoder::bytes_of(&InvoiceKey { tenant: "a".into(), year: 1, number: 1 }),
 /// # );
 /// ```
 ///

@@ -10,6 +10,30 @@ use crate::service::Cached;
 ///
 /// `F` finds the key of a request: a `Fn(&Request) -> Option<K>`. A request
 /// without a key goes to the inner service and is not cached.
+///
+/// ```
+/// use cache_aside::{CacheAside, CacheAsideLayer, Moka};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// struct GetUser { id: u64, fresh: bool }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let users: CacheAside<u64, String> =
+///     CacheAside::builder("user").l1(Moka::entries(100_000)).build()?;
+/// let service = ServiceBuilder::new()
+///     // The closure's argument needs its type.
+///     .layer(CacheAsideLayer::new(users, |get: &GetUser| (!get.fresh).then_some(get.id)))
+///     .service_fn(|get: GetUser| async move {
+///         Ok::<_, std::io::Error>((get.id == 7).then(|| "Ada".to_owned()))
+///     });
+///
+/// let user = service.clone().oneshot(GetUser { id: 7, fresh: false }).await?;
+/// assert_eq!(user.as_deref().map(String::as_str), Some("Ada"));
+/// assert_eq!(service.oneshot(GetUser { id: 8, fresh: true }).await?, None);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub struct CacheAsideLayer<K, V, F, R> {
     cache: CacheAside<K, V>,

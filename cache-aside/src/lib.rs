@@ -25,7 +25,7 @@
 //! ```
 //!
 //! [`CacheAsideLayer`] does the same around any tower service. What is
-//! guaranteed, and on which conditions, stands on [`CacheAside`].
+//! guaranteed, and on which conditions, is documented on [`CacheAside`].
 //!
 //! # Feature flags
 //!

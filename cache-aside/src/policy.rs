@@ -65,14 +65,9 @@ impl Policy {
             return if self.early(life, now, draw) { Verdict::Early } else { Verdict::Fresh };
         }
         let late = now - life.expires;
-        let windows = if life.negative {
-            [0; 2]
-        } else {
-            [self.stale_while_revalidate, self.stale_if_error].map(nanos)
-        };
-        match windows {
-            [revalidate, _] if late < revalidate => Verdict::Revalidate,
-            [_, on_error] if late < on_error => Verdict::OnError,
+        match self.windows(life) {
+            [revalidate, _] if late < nanos(revalidate) => Verdict::Revalidate,
+            [_, on_error] if late < nanos(on_error) => Verdict::OnError,
             _ => Verdict::Expired,
         }
     }
@@ -122,9 +117,27 @@ impl Policy {
         })
     }
 
-    /// How long after its load began a value may still be served at all.
+    /// How long after its load began this entry may still be served at all.
+    pub(crate) fn bound(&self, life: &Life) -> Duration {
+        let [revalidate, on_error] = self.windows(life);
+        Duration::from_nanos(life.expires.saturating_sub(life.began))
+            .saturating_add(revalidate.max(on_error))
+    }
+
+    /// The same for a value that the builder's TTL is given.
     pub(crate) fn hard_ttl(&self) -> Duration {
         self.ttl.saturating_add(self.stale_while_revalidate.max(self.stale_if_error))
+    }
+
+    /// How long an entry may be served after its expiry, while it is renewed and
+    /// when its load fails. An absence is not.
+    #[inline]
+    fn windows(&self, life: &Life) -> [Duration; 2] {
+        if life.negative {
+            [Duration::ZERO; 2]
+        } else {
+            [self.stale_while_revalidate, self.stale_if_error]
+        }
     }
 }
 
@@ -173,6 +186,7 @@ mod tests {
             assert_eq!(other, Verdict::Invalidated, "{seconds}");
         }
         assert_eq!(policy.hard_ttl(), Duration::from_secs(160));
+        assert_eq!(policy.bound(&life), Duration::from_secs(160));
     }
 
     #[test]
@@ -181,6 +195,8 @@ mod tests {
         let life = policy.life(true, None, 0, 0, 0, 0.0).expect("a negative TTL is set");
         assert_eq!(policy.verdict(&life, 0, 5 * SECOND - 1, never), Verdict::Fresh);
         assert_eq!(policy.verdict(&life, 0, 5 * SECOND, never), Verdict::Expired);
+
+        assert_eq!(policy.bound(&life), Duration::from_secs(5));
 
         policy.negative_ttl = None;
         assert_eq!(policy.life(true, None, 0, 0, 0, 0.0), None);

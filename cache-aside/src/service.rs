@@ -16,6 +16,10 @@ use crate::metrics::Request;
 /// Answers from the cache, and asks the inner service on a miss. Made by
 /// [`CacheAsideLayer`](crate::CacheAsideLayer).
 ///
+/// It is for typed services: a client of another service, a repository. Answers
+/// become `Option<Arc<V>>` and errors [`Error`]. The inner service is cloned, and
+/// called in a task of its own. It does not cache HTTP responses.
+///
 /// # Readiness
 ///
 /// *Deferred*: always ready, so that a hit never queues behind a busy inner

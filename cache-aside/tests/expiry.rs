@@ -230,7 +230,7 @@ async fn an_explanation_says_what_a_read_would_do() {
     let says = |cache: &CacheAside<String, u64>| cache.explain(&key).to_string();
     assert_eq!(
         says(&cache),
-        r#"user "ada\x00\xff\x00\x00": a miss, nothing is cached; never older than 90s"#
+        r#"user "ada\x00\xff\x00\x00": a miss, nothing is cached; never served when older than 90.0s"#
     );
     cache.insert(&key, 1).await;
     advance(SECOND).await;
@@ -245,4 +245,19 @@ async fn an_explanation_says_what_a_read_would_do() {
     assert_eq!(cache.explain(&key).state, State::Expired);
     cache.invalidate(&key).await.unwrap();
     assert_eq!(cache.explain(&key).state, State::Missing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explanation_bounds_the_entry_that_is_there() {
+    let cache = builder()
+        .ttl(10 * SECOND)
+        .negative_ttl(200 * SECOND)
+        .stale_if_error(30 * SECOND)
+        .build()
+        .unwrap();
+    assert_eq!(cache.explain(&7).bound, 40 * SECOND);
+    cache.insert(&7, Loaded::absent()).await;
+    assert_eq!(cache.explain(&7).bound, 200 * SECOND);
+    cache.insert(&7, Loaded::value(1).ttl(3_600 * SECOND)).await;
+    assert_eq!(cache.explain(&7).bound, 3_630 * SECOND);
 }

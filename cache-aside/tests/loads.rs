@@ -119,7 +119,7 @@ async fn a_failed_load_is_one_failure_for_all() {
     for error in &errors {
         let (Error::Load(a), Error::Load(b)) = (error, &errors[0]) else { panic!("{error:?}") };
         assert!(Arc::ptr_eq(a, b), "the error was not shared");
-        assert!(error.load_error::<io::Error>().is_some() && error.reached_source());
+        assert!(error.load_error::<io::Error>().is_some() && error.may_have_reached_source());
     }
     // By default it is not remembered.
     assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
@@ -245,7 +245,7 @@ fn without_a_runtime_there_is_an_error() {
     let source = Source::new(1);
     let outcome = tokio_test::task::spawn(cache.get_or_load(&7, |_| source.read())).poll();
     let std::task::Poll::Ready(Err(error)) = outcome else { panic!("{outcome:?}") };
-    assert!(matches!(error, Error::NoRuntime) && !error.reached_source());
+    assert!(matches!(error, Error::NoRuntime) && !error.may_have_reached_source());
     let many = cache.get_many(&[7], |_| async { Ok::<_, io::Error>([(7, 1)]) });
     let outcome = tokio_test::task::spawn(many).poll();
     assert!(

@@ -37,6 +37,8 @@ fn defaults_and_extremes_are_accepted() {
 fn a_cache_needs_a_store_and_a_name() {
     let none = CacheAside::<u64, u64>::builder("test").build().err();
     refused(none, "l1", "Moka::entries");
+    let empty = CacheAside::<u64, u64>::builder("test").l1(Moka::entries(0)).build().err();
+    refused(empty, "l1", "room for no entries");
     for name in ["", "a{b", "a\n"] {
         let error = CacheAside::<u64, u64>::builder(name).l1(Moka::entries(10)).build().err();
         refused(error, "builder", "control characters");

@@ -27,9 +27,9 @@ pub struct Explanation {
     pub fresh_for: Option<Duration>,
     /// Whether a load of this key is under way, or its error is being kept.
     pub loading: bool,
-    /// How old a value may at most be that this cache serves, where the loader
-    /// gave it no TTL of its own: the TTL and the longer stale window. After an
-    /// `invalidate` or `clear` in this process it is zero.
+    /// How long after its load began the entry may be served at the latest: its
+    /// TTL, and for a value the longer stale window. Where there is no entry, what
+    /// the builder's settings give a value.
     pub bound: Duration,
 }
 
@@ -75,7 +75,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             age: life.map(|life| Duration::from_nanos(now.saturating_sub(life.began))),
             fresh_for: life.map(|life| Duration::from_nanos(life.expires.saturating_sub(now))),
             loading: self.is_loading(key, hash, stamp, now),
-            bound: self.policy.hard_ttl(),
+            bound: life.map_or_else(|| self.policy.hard_ttl(), |life| self.policy.bound(&life)),
         }
     }
 
@@ -110,6 +110,6 @@ impl fmt::Display for Explanation {
         if self.loading {
             f.write_str(", a load is under way")?;
         }
-        write!(f, "; never older than {:?}", self.bound)
+        write!(f, "; never served when older than {:.1?}", self.bound)
     }
 }

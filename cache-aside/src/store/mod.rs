@@ -22,7 +22,9 @@ use crate::policy::Life;
 /// it got may be shown. It may forget any entry at any moment. No lock of the
 /// cache is held while it runs, nor while it drops a value.
 ///
-/// A store of one's own is checked with the `conformance` feature.
+/// Entries cannot be written to bytes: a store is in this process. One of your own
+/// is checked by the suite of the `conformance` feature, as a
+/// `Store<u64, String>`.
 pub trait Store<K, V>: Send + Sync + 'static {
     /// The entry last inserted under `key`, unless it was removed or forgotten.
     /// This is the hit path: it should not allocate or block.
