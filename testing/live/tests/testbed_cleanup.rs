@@ -2,20 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 use testbed::guard::{ExitSignal, descendants, is_alive, spawn_guarded};
 use testbed::postgres::Postgres;
-use testbed::redis::Redis;
 use testbed::{Folder, eventually};
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const MODE: &str = "EARNED_CLEANUP_CHILD";
-const READY: &str = "folder of the servers: ";
 
 /// A process that has servers, and what it has.
 struct Victim {
@@ -28,19 +25,17 @@ struct Victim {
 
 impl Victim {
     fn start(mode: &str) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "victim", "--ignored", "--nocapture"])
-            .env(MODE, mode)
+        let mut process = Command::new(env!("CARGO_BIN_EXE_victim"))
+            .arg(mode)
             .stdout(Stdio::piped())
             .stderr(if mode == "panic" { Stdio::null() } else { Stdio::inherit() })
             .spawn()
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
-        let folder = output
-            .by_ref()
-            .lines()
-            .find_map(|line| Some(PathBuf::from(line.unwrap().split_once(READY)?.1)))
-            .expect("the victim comes to have servers");
+        let mut folder = String::new();
+        output.read_line(&mut folder).unwrap();
+        let folder = folder.strip_suffix('\n').expect("the victim comes to have servers");
+        let folder = PathBuf::from(folder);
         let family = descendants(process.id());
         Self { process, _output: output, family, folder }
     }
@@ -104,53 +99,6 @@ fn strangers(folder: &Path) -> Vec<String> {
             }
         };
     lines.into_iter().filter(|line| line.contains(folder)).collect()
-}
-
-#[tokio::test]
-#[ignore = "it is the process that the other tests start and end"]
-async fn victim() {
-    let Ok(mode) = env::var(MODE) else { return };
-    let folder = Folder::new("mine").await.unwrap();
-    let root = folder.path().parent().unwrap().display().to_string();
-    if mode == "starting" {
-        println!("{READY}{root}");
-        loop {
-            let primary = Postgres::start().await.unwrap();
-            drop(primary.replica().await.unwrap());
-        }
-    }
-
-    let primary = Postgres::start().await.unwrap();
-    let replica = primary.replica().await.unwrap();
-    let redis = Redis::start().await.unwrap();
-    let mut stubborn = Command::new("/bin/sh");
-    stubborn.args(["-c", "trap '' TERM; while :; do sleep 1000; done"]);
-    let stubborn = spawn_guarded(stubborn, ExitSignal::Terminate).await.unwrap();
-    let busy = primary.client().await.unwrap();
-    let query = busy.batch_execute("SELECT pg_sleep(1000)");
-    let watcher = primary.client().await.unwrap();
-    let asleep = async {
-        eventually(DEADLINE, async || {
-            let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-            watcher.query_one(sleeping, &[]).await.unwrap().get::<_, i64>(0) == 1
-        })
-        .await;
-        // One that does not even see a signal.
-        replica.pause_process().unwrap();
-        if mode == "crash" {
-            primary.kill().await.unwrap();
-        }
-        println!("{READY}{root}");
-        match mode.as_str() {
-            "wait" | "crash" => {}
-            "panic" => panic!("as was asked"),
-            "exit" => std::process::exit(7),
-            mode => unreachable!("no mode {mode}"),
-        }
-    };
-    let _ = tokio::join!(query, asleep);
-    stubborn.wait().await;
-    redis.stop().await.unwrap();
 }
 
 #[tokio::test]
