@@ -40,7 +40,8 @@ pub trait Store<K, V>: Send + Sync + 'static {
     /// Forgets everything.
     fn clear(&self);
 
-    /// About how many entries it can hold. The cache sizes its epochs by it.
+    /// About how many entries it can hold, at least 1. The cache sizes its epochs
+    /// by it.
     fn capacity(&self) -> usize;
 }
 
