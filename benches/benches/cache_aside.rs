@@ -221,7 +221,7 @@ fn through_layer(store: impl Store<u64, u64>) -> Box<dyn Fn(usize)> {
 fn handle(store: impl Store<u64, u64>) -> CacheAside<u64, u64> {
     let cache = CacheAside::builder("bench").l1(store).ttl(TTL).build().unwrap();
     for n in 0..KEYS {
-        now(cache.insert(&(n as u64), n as u64));
+        now(cache.insert(&(n as u64), n as u64)).expect("there is no second tier");
     }
     cache
 }

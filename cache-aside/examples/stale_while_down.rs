@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "{:.1} s  origin {state:4}  read {:4} {}",
             f64::from(tenth) / 10.0,
             shown(&outcome),
-            prices.explain(&7)
+            prices.explain(&7).await
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

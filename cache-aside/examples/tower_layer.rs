@@ -51,6 +51,6 @@ async fn main() -> Result<(), BoxError> {
         "an error        {}",
         BoxError::from(ask("XXX", false).await.expect_err("it fails"))
     );
-    println!("{}", rates.explain(&("EUR", "USD")));
+    println!("{}", rates.explain(&("EUR", "USD")).await);
     Ok(())
 }

@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("a hit:");
     println!("  {:?}", read().await?);
-    println!("  {}", users.explain(&key));
+    println!("  {}", users.explain(&key).await);
 
     println!("an update, then its invalidation:");
     db.rename(&key, "Ada Lovelace");

@@ -5,14 +5,17 @@ use tokio::runtime::Handle;
 
 use crate::cache::CacheAside;
 use crate::clock::Clock;
-use crate::engine::{Engine, Health};
+use crate::codec::Codec;
+use crate::engine::{Engine, Floors, Health};
 use crate::epoch::Epochs;
 use crate::error::BuildError;
 use crate::flight::Flights;
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::store::Store;
+use crate::shared::{AnyShared, SharedStore};
+use crate::store::{Nowhere, Store};
+use crate::tier::{Settings, Tier};
 
 /// The longest duration that a setting may have: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -22,6 +25,9 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 pub struct CacheBuilder<K, V> {
     name: String,
     store: Option<Box<dyn Store<K, V>>>,
+    copy_ttl: Option<Duration>,
+    shared: Option<Shared<V>>,
+    tier: Settings,
     policy: Policy,
     load_timeout: Duration,
     error_ttl: Duration,
@@ -33,6 +39,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         Self {
             name,
             store: None,
+            copy_ttl: None,
+            shared: None,
+            tier: Settings {
+                schema: 0,
+                timeout: Duration::from_millis(250),
+                lease: Duration::ZERO,
+                patience: Duration::from_millis(500),
+                floor_ttl: Duration::from_secs(60),
+                largest: 4 << 20,
+                owed: 10_000,
+            },
             policy: Policy {
                 ttl: Duration::from_secs(5 * 60),
                 negative_ttl: None,
@@ -47,9 +64,90 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         }
     }
 
-    /// Keeps entries in this process, in `store`. Required.
+    /// Keeps entries in this process, in `store`. A cache has this, or a [second
+    /// tier](Self::l2), or both.
     pub fn l1(mut self, store: impl Store<K, V>) -> Self {
         self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Keeps entries in a store that processes share, as
+    /// [postcard](crate::Postcard).
+    ///
+    /// Alone, it gives every process the guarantee of
+    /// [`invalidate`](CacheAside::invalidate). Together with [`l1`](Self::l1), other
+    /// processes' invalidations do not reach the copies in this one: say by
+    /// [`l1_ttl`](Self::l1_ttl) how long you accept that. An entity that several
+    /// processes write is cached here only, or in `l1` with a TTL that you accept.
+    ///
+    /// Give a load that runs against this cache a Tokio runtime: outside one the
+    /// second tier is not asked.
+    #[cfg(feature = "postcard")]
+    pub fn l2(self, store: impl SharedStore) -> Self
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        self.l2_with_codec(store, crate::codec::Postcard)
+    }
+
+    /// [`l2`](Self::l2) with a codec of your choice.
+    pub fn l2_with_codec(mut self, mut store: impl SharedStore, codec: impl Codec<V>) -> Self {
+        store.bind(&self.name);
+        self.shared = Some(Shared { store: Box::new(store), codec: Box::new(codec) });
+        self
+    }
+
+    /// For how long a copy in [`l1`](Self::l1) of what [`l2`](Self::l2) has is served
+    /// without asking. Required where there are both: for so long, another process's
+    /// invalidation is not seen here.
+    pub fn l1_ttl(mut self, ttl: Duration) -> Self {
+        self.copy_ttl = Some(ttl);
+        self
+    }
+
+    /// The version of the values' form in [`l2`](Self::l2). Raise it whenever the type
+    /// changes: values of another version are misses. The default is 0.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.tier.schema = version;
+        self
+    }
+
+    /// Gives up on [`l2`](Self::l2) for one read or load when an operation takes
+    /// longer than this: the source is asked. The default is 250 ms. After five
+    /// failures in a row it is not asked at all, until it answers a probe.
+    pub fn l2_timeout(mut self, timeout: Duration) -> Self {
+        self.tier.timeout = timeout;
+        self
+    }
+
+    /// How long to wait for a value that another process is loading; then it is loaded
+    /// here too, and not cached. The default is 500 ms.
+    pub fn lease_wait(mut self, wait: Duration) -> Self {
+        self.tier.patience = wait;
+        self
+    }
+
+    /// How long the version of an [`invalidate_at`](CacheAside::invalidate_at) is
+    /// remembered: longer than replicas lag. The default is a minute. For so long
+    /// after a start, or after the loss of what was remembered, loads are told
+    /// [`VersionFloor::Unknown`](crate::VersionFloor::Unknown).
+    pub fn floor_ttl(mut self, ttl: Duration) -> Self {
+        self.tier.floor_ttl = ttl;
+        self
+    }
+
+    /// Does not keep values in [`l2`](Self::l2) whose bytes are more than this, nor read
+    /// them. The default is 4 MiB.
+    pub fn l2_max_bytes(mut self, bytes: usize) -> Self {
+        self.tier.largest = bytes;
+        self
+    }
+
+    /// How many keys may have invalidations that [`l2`](Self::l2) has yet to
+    /// acknowledge. One more, and it is not asked for any key until it was cleared.
+    /// The default is 10,000.
+    pub fn max_unacknowledged(mut self, keys: usize) -> Self {
+        self.tier.owed = keys;
         self
     }
 
@@ -132,21 +230,39 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// A setting that is missing, makes no sense, or contradicts another.
     pub fn build(self) -> Result<CacheAside<K, V>, BuildError> {
         self.check()?;
-        let store = self.store.ok_or_else(|| {
-            BuildError::new("l1", "no store is given; try `.l1(Moka::entries(100_000))`")
-        })?;
+        let store = match self.store {
+            Some(store) => store,
+            None if self.shared.is_some() => Box::new(Nowhere),
+            None => {
+                let reason = "no store is given; try `.l1(Moka::entries(100_000))`";
+                return Err(BuildError::new("l1", reason));
+            }
+        };
         if store.capacity() == 0 {
             return Err(BuildError::new(
                 "l1",
                 "the store has room for no entries; give it some",
             ));
         }
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let settings = Settings {
+            // A load that is still under way has it, and a little is for the answers.
+            lease: self.load_timeout.saturating_add(self.tier.timeout.saturating_mul(2)),
+            ..self.tier
+        };
+        let floors = Floors::new(settings.floor_ttl, clock.now());
+        let tier = self
+            .shared
+            .map(|shared| Tier::new(&self.name, shared.store, shared.codec, settings));
         Ok(CacheAside::new(Engine {
             epochs: Epochs::for_entries(store.capacity()),
             store,
+            copy_ttl: self.copy_ttl.unwrap_or_default(),
+            floors,
+            tier,
             hasher: foldhash::quality::RandomState::default(),
             flights: Flights::new(),
-            clock: self.clock.unwrap_or_else(Clock::system),
+            clock,
             policy: self.policy,
             load_timeout: self.load_timeout,
             error_ttl: self.error_ttl,
@@ -170,7 +286,35 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             );
             return refuse("builder", reason);
         }
+        match (&self.store, &self.shared, self.copy_ttl) {
+            (Some(_), Some(_), None) => {
+                let reason = "copies in `l1` of what `l2` has are not reached by other \
+                    processes' invalidations: say by `.l1_ttl(..)` how long you accept that, \
+                    or leave `l1` out";
+                return refuse("l1_ttl", reason.into());
+            }
+            (None, _, Some(_)) | (_, None, Some(_)) => {
+                let reason = "it is for a cache that has both `l1` and `l2`; leave it out";
+                return refuse("l1_ttl", reason.into());
+            }
+            _ => {}
+        }
         for (setting, is_zero, reason) in [
+            (
+                "l1_ttl",
+                self.copy_ttl.is_some_and(|ttl| ttl.is_zero()),
+                "zero would keep no copy; leave `l1` out",
+            ),
+            (
+                "l2_timeout",
+                self.tier.timeout.is_zero(),
+                "zero would never get an answer; leave it out for 250 ms",
+            ),
+            (
+                "floor_ttl",
+                self.tier.floor_ttl.is_zero(),
+                "zero would remember no version; leave it out for a minute",
+            ),
             (
                 "ttl",
                 p.ttl.is_zero(),
@@ -199,6 +343,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             ("stale_if_error", p.stale_if_error),
             ("load_timeout", self.load_timeout),
             ("error_ttl", self.error_ttl),
+            ("l1_ttl", self.copy_ttl.unwrap_or_default()),
+            ("l2_timeout", self.tier.timeout),
+            ("lease_wait", self.tier.patience),
+            ("floor_ttl", self.tier.floor_ttl),
         ] {
             if duration > LONGEST {
                 let reason = format!(
@@ -232,6 +380,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         }
         Ok(())
     }
+}
+
+/// A second tier that is not bound to anything yet.
+struct Shared<V> {
+    store: Box<dyn AnyShared>,
+    codec: Box<dyn Codec<V>>,
 }
 
 impl<K, V> fmt::Debug for CacheBuilder<K, V> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::builder::CacheBuilder;
 use crate::clock::Tick;
-use crate::engine::{Engine, Explanation, Look, Warm};
+use crate::engine::{Engine, Explanation, Held, Look, Warm};
 use crate::error::{BoxError, Error};
 use crate::key::CacheKey;
 use crate::loaded::{Batch, LoadContext, Loaded};
+use crate::version::Version;
 
 /// A cache in front of a source: looks in the cache, loads on a miss, keeps the
 /// value with a TTL. Whoever writes to the source invalidates.
@@ -27,7 +28,9 @@ use crate::loaded::{Batch, LoadContext, Loaded};
 ///   committed the value; what was read goes in through [`reserve`](Self::reserve).
 ///
 /// What another process writes is seen here once the entry's time is over: its
-/// TTL, and for a value the longer stale window.
+/// TTL, and for a value the longer stale window. With a [second
+/// tier](CacheBuilder::l2) that is the only one, the guarantee holds between
+/// processes too; the README has its conditions.
 ///
 /// **Loads.** A load runs as a task of its own, with a deadline, on the runtime
 /// of the caller who missed, or else on that where the cache was built. It ends
@@ -183,7 +186,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
         loader: L,
     ) -> Vec<Result<Option<Arc<V>>, Error>>
     where
-        L: FnOnce(Batch<K>) -> F,
+        L: Fn(Batch<K>) -> F,
         F: Future<Output = Result<R, E>> + Send + 'static,
         R: IntoIterator<Item = (K, W)> + 'static,
         W: Into<Loaded<V>> + 'static,
@@ -209,37 +212,71 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// It changes nothing.
     pub async fn get(&self, key: &K) -> Lookup<V> {
         let value = match self.engine.look(key) {
-            Look::Hit(value) => value,
-            Look::Renew(seen, _) => seen.value,
-            Look::Miss(_) => {
-                self.engine.metrics.request(crate::metrics::Request::Miss);
-                return Lookup::Miss;
-            }
+            Look::Hit(value) => Some(value),
+            Look::Renew(seen, _) => Some(seen.value),
+            Look::Miss(_) => self.engine.get_shared(key).await,
         };
-        value.map_or(Lookup::Absent, Lookup::Hit)
+        value.map_or(Lookup::Miss, |value| value.map_or(Lookup::Absent, Lookup::Hit))
     }
 
     /// Puts a value under `key`: for the one writer that has just committed it.
     /// Loads under way do not overwrite it.
     ///
     /// Two writers that may commit in one order and insert in the other must
-    /// [`invalidate`](Self::invalidate) instead; to keep a value that was *read*
-    /// from the source, take a [`reserve`](Self::reserve) first.
+    /// [`invalidate`](Self::invalidate) or [`insert_at`](Self::insert_at) instead; to
+    /// keep a value that was *read* from the source, take a [`reserve`](Self::reserve)
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unacknowledged`], as for [`invalidate`](Self::invalidate): the value
+    /// is not cached, and what was there before may still be served by others.
     ///
     /// # Cancel safety
     ///
-    /// Its first poll does all. A future that is never polled inserts nothing.
-    pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) {
-        self.engine.insert(key, &value.into());
+    /// In process, its first poll does all. A future that is never polled inserts
+    /// nothing. With a second tier, dropped before its end, it is an invalidation.
+    pub async fn insert(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<(), Error> {
+        self.engine.insert(key, &value.into()).await.map(drop)
+    }
+
+    /// [`insert`](Self::insert) for writers that race: nothing happens if a newer
+    /// version is known, by an `insert_at`, an
+    /// [`invalidate_at`](Self::invalidate_at) or a load that said its
+    /// [`version`](Loaded::version). False if so.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`insert`](Self::insert).
+    pub async fn insert_at(
+        &self,
+        key: &K,
+        version: impl Into<Version>,
+        value: impl Into<Loaded<V>>,
+    ) -> Result<bool, Error> {
+        self.engine.insert(key, &value.into().version(version)).await
     }
 
     /// Marks this moment for a value that is about to be read by other means
     /// than a loader (a join that brings a list of rows, say).
-    pub fn reserve(&self, key: &K) -> Reservation<K, V> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, there is no reservation.
+    pub async fn reserve(&self, key: &K) -> Reservation<K, V> {
         let hash = self.engine.hash(key);
         let began = self.engine.clock.now();
         let (engine, key) = (Arc::clone(&self.engine), key.clone());
-        Reservation { stamp: engine.reserve(hash), engine, key, hash, began }
+        let stamp = engine.reserve(hash);
+        let mut reservation =
+            Reservation { engine, key, hash, stamp, began, held: Some(Held::Nothing) };
+        let held = reservation.engine.hold(&reservation.key).await;
+        reservation.held = Some(held);
+        reservation
     }
 
     /// Makes sure that no value whose load began before is served again. Call it
@@ -248,29 +285,51 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     ///
     /// # Errors
     ///
-    /// None in this version: the `Result` is there for a second tier.
+    /// [`Error::Unacknowledged`] if there is a second tier and it did not answer: it
+    /// may have done it, or not. This process serves nothing older from now on, and
+    /// goes on trying; others may serve what was there before until its time is over.
+    /// Without a second tier there is no error.
     ///
     /// # Cancel safety
     ///
     /// In process, its first poll does all. A future that is never polled
-    /// invalidates nothing.
+    /// invalidates nothing. With a second tier, dropped before its end, it goes on
+    /// in the background, as after an error.
     pub async fn invalidate(&self, key: &K) -> Result<(), Error> {
-        self.engine.invalidate(key);
-        Ok(())
+        self.engine.invalidate(key, None).await
+    }
+
+    /// [`invalidate`](Self::invalidate), for a source whose replicas lag: loads of
+    /// this key are told, in every process, to read where `version` is visible
+    /// ([`LoadContext::version_floor`]), and what is older is not kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`invalidate`](Self::invalidate).
+    pub async fn invalidate_at(
+        &self,
+        key: &K,
+        version: impl Into<Version>,
+    ) -> Result<(), Error> {
+        self.engine.invalidate(key, Some(version.into())).await
     }
 
     /// [`invalidate`](Self::invalidate) for all keys.
     ///
     /// # Errors
     ///
-    /// None in this version: the `Result` is there for a second tier.
+    /// As for [`invalidate`](Self::invalidate), if a part of the second tier did not
+    /// answer; the others are cleared.
     ///
     /// # Cancel safety
     ///
     /// As for [`invalidate`](Self::invalidate).
     pub async fn clear(&self) -> Result<(), Error> {
-        self.engine.clear();
-        Ok(())
+        self.engine.clear().await
     }
 
     /// Loads `keys` in batches before somebody asks for them. `loader` is that
@@ -304,8 +363,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
 
     /// Says what the cache knows about `key`, and what a read of it would do.
     /// For people: it is slower than a read.
-    pub fn explain(&self, key: &K) -> Explanation {
-        self.engine.explain(key)
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing.
+    pub async fn explain(&self, key: &K) -> Explanation {
+        self.engine.explain(key).await
     }
 }
 
@@ -360,10 +423,10 @@ impl<K, V> fmt::Debug for CacheAside<K, V> {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let cache: CacheAside<u64, String> =
 /// #     CacheAside::builder("user").l1(Moka::entries(100)).build()?;
-/// let reservation = cache.reserve(&7);
+/// let reservation = cache.reserve(&7).await;
 /// let read = "read from the source before the write below".to_owned();
 /// cache.invalidate(&7).await?; // a writer, meanwhile
-/// assert!(!reservation.insert(read)); // refused: it may be old
+/// assert!(!reservation.insert(read).await); // refused: it may be old
 /// assert_eq!(cache.get(&7).await, Lookup::Miss);
 /// # Ok(())
 /// # }
@@ -375,24 +438,35 @@ pub struct Reservation<K: CacheKey, V: Send + Sync + 'static> {
     hash: u64,
     stamp: u64,
     began: Tick,
+    held: Option<Held>,
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Reservation<K, V> {
     /// Stores `value`; false if it was overtaken by an invalidation or an
-    /// insert, or is not to be kept. Its TTL counts from the reservation.
-    pub fn insert(self, value: impl Into<Loaded<V>>) -> bool {
+    /// insert, or is not to be kept; with a second tier also if another process
+    /// is loading the key. Its TTL counts from the reservation.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, the value may be stored or not.
+    pub async fn insert(mut self, value: impl Into<Loaded<V>>) -> bool {
         let stamp = if cfg!(broken = "no_reservation") {
             self.engine.epochs.stamp(self.hash)
         } else {
             self.stamp
         };
-        self.engine.fill(&self.key, self.hash, stamp, self.began, &value.into())
+        let held = self.held.take().expect("it is there until this is called");
+        let value = value.into();
+        self.engine.redeem(&self.key, self.hash, stamp, self.began, held, &value).await
     }
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Drop for Reservation<K, V> {
     fn drop(&mut self) {
         self.engine.end_reservation(self.hash);
+        if let Some(Held::Lease(lease)) = self.held.take() {
+            self.engine.forgo(&self.key, lease);
+        }
     }
 }
 

@@ -7,6 +7,10 @@ use tokio::time::Instant;
 /// Nanoseconds since the clock's origin; 64 bits last for 584 years.
 pub(crate) type Tick = u64;
 
+/// A clock starts 200 years after zero, so that what another process loaded before
+/// this one began has its dates too.
+const ORIGIN: Tick = 200 * 365 * 24 * 3_600 * 1_000_000_000;
+
 /// Where a cache takes its time from.
 ///
 /// By default that is `CLOCK_BOOTTIME` on Linux, which goes on while the
@@ -42,11 +46,14 @@ impl Clock {
 
     #[inline]
     pub(crate) fn now(&self) -> Tick {
-        match &self.0 {
-            #[cfg(target_os = "linux")]
-            Source::Boot => boot_time().expect("a clock that answered once goes on answering"),
-            Source::Tokio { origin } => nanos(origin.elapsed()),
-        }
+        ORIGIN
+            + match &self.0 {
+                #[cfg(target_os = "linux")]
+                Source::Boot => {
+                    boot_time().expect("a clock that answered once goes on answering")
+                }
+                Source::Tokio { origin } => nanos(origin.elapsed()),
+            }
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::Life;
 use crate::store::{Entry, Store};
@@ -28,7 +29,7 @@ pub fn store<S: Store<u64, String>>(make: impl Fn(usize) -> S) {
 
 /// Made apart from the cache: its dates are of no concern to a store.
 fn entry(value: Option<&str>) -> Entry<String> {
-    let life = Life { stamp: 0, began: 0, expires: 1, cost: 0, negative: value.is_none() };
+    let life = Life::new(0, 0, Duration::from_nanos(1), 0, value.is_none());
     Entry { value: value.map(|text| Arc::new(text.to_owned())), life }
 }
 

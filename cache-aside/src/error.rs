@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 
+use crate::shared::SharedError;
+
 pub(crate) type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// Why a value could not be had. Every caller that waited for one load gets a
@@ -44,12 +46,21 @@ pub enum Error {
     /// There was no Tokio runtime to load on: neither the caller's nor one
     /// where the cache was built.
     NoRuntime,
+    /// The second tier did not acknowledge an invalidation or an insert: other
+    /// processes may serve what was there before until its time is over. This one does
+    /// not; it goes on trying in the background.
+    Unacknowledged(SharedError),
 }
 
 impl Error {
     /// Whether the source may have seen the request.
     pub fn may_have_reached_source(&self) -> bool {
-        !matches!(self, Self::NoRuntime)
+        !matches!(self, Self::NoRuntime | Self::Unacknowledged(_))
+    }
+
+    /// Whether an invalidation may not have reached other processes yet.
+    pub fn is_unacknowledged(&self) -> bool {
+        matches!(self, Self::Unacknowledged(_))
     }
 
     /// Whether the source was too slow, rather than wrong.
@@ -75,6 +86,9 @@ impl fmt::Display for Error {
             Self::Aborted => {
                 f.write_str("the runtime of the load was shut down before the load ended")
             }
+            Self::Unacknowledged(_) => {
+                f.write_str("the second tier did not acknowledge the invalidation")
+            }
             Self::NoRuntime => f.write_str(
                 "no Tokio runtime to load on: call from within one, or build the cache in one",
             ),
@@ -86,6 +100,7 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Load(cause) => Some(&**cause),
+            Self::Unacknowledged(cause) => Some(cause),
             _ => None,
         }
     }

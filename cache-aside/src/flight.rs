@@ -70,7 +70,20 @@ pub(crate) struct Flight<V> {
 /// How a flight ended, and until when that answers those who find it.
 struct Landed<V> {
     outcome: Outcome<V>,
+    standing: Standing,
     until: Tick,
+}
+
+/// For whom an outcome is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// For all who waited: no invalidation came between.
+    Sound,
+    /// For those who were there when it began: another process may have invalidated
+    /// the key since.
+    Own,
+    /// For nobody: there was no load.
+    Void,
 }
 
 impl<V> Flight<V> {
@@ -78,8 +91,17 @@ impl<V> Flight<V> {
         Self { began, landed: watch::Sender::new(None) }
     }
 
-    pub(crate) fn publish(&self, outcome: Outcome<V>, until: Tick) {
-        self.landed.send_replace(Some(Landed { outcome, until }));
+    pub(crate) fn publish(&self, outcome: Outcome<V>, standing: Standing, until: Tick) {
+        self.landed.send_replace(Some(Landed { outcome, standing, until }));
+    }
+
+    /// Whether an outcome of that standing is good for one who came at `start`.
+    pub(crate) fn serves(&self, standing: Standing, start: Tick) -> bool {
+        match standing {
+            Standing::Sound => true,
+            Standing::Own => start <= self.began,
+            Standing::Void => false,
+        }
     }
 
     /// Whether it may be joined. Not if it is so far past its deadline that
@@ -101,7 +123,7 @@ impl<V> Flight<V> {
     /// # Cancel safety
     ///
     /// Dropping it leaves the flight as it is.
-    pub(crate) async fn wait(&self, limit: Duration) -> Option<Outcome<V>> {
+    pub(crate) async fn wait(&self, limit: Duration) -> Option<(Outcome<V>, Standing)> {
         let mut landed = self.landed.subscribe();
         let landed = landed.wait_for(Option::is_some);
         // Outside a runtime there is no timer; the leader has its own deadline.
@@ -111,9 +133,12 @@ impl<V> Flight<V> {
             landed.await
         };
         Some(match landed {
-            Ok(landed) => landed.as_ref().expect("waited until there is one").outcome.clone(),
+            Ok(landed) => {
+                let landed = landed.as_ref().expect("waited until there is one");
+                (landed.outcome.clone(), landed.standing)
+            }
             // The sender lives in `self`.
-            Err(_) => Err(Error::Aborted),
+            Err(_) => (Err(Error::Aborted), Standing::Sound),
         })
     }
 }

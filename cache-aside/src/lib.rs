@@ -31,6 +31,8 @@
 //!
 //! - `moka` (default): the [`Moka`] store.
 //! - `quick`: the `Quick` store, faster on hits.
+//! - `redis`: `RedisStore`, a second tier that processes share; brings `postcard`.
+//! - `postcard`, `json`, `zstd`: codecs for values in a second tier.
 //! - `metrics`: counts through the `metrics` facade; the README lists every
 //!   `cache_aside_*` name.
 //! - `conformance`: the test suite for a [`Store`] of one's own.
@@ -45,6 +47,7 @@ struct Readme;
 mod builder;
 mod cache;
 mod clock;
+mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
@@ -58,20 +61,33 @@ mod loaded;
 mod metrics;
 mod policy;
 mod service;
+pub mod shared;
 mod store;
+mod tier;
+mod version;
 
 pub use crate::builder::CacheBuilder;
 pub use crate::cache::{CacheAside, Lookup, Reservation};
 #[cfg(feature = "test-util")]
 pub use crate::clock::Clock;
-pub use crate::engine::{Explanation, Progress, State, Warm, WarmReport};
+pub use crate::codec::Codec;
+#[cfg(feature = "json")]
+pub use crate::codec::Json;
+#[cfg(feature = "postcard")]
+pub use crate::codec::Postcard;
+#[cfg(feature = "zstd")]
+pub use crate::codec::Zstd;
+pub use crate::engine::{Explanation, Progress, State, TierName, Warm, WarmReport};
 pub use crate::error::{BuildError, Error};
 pub use crate::key::{CacheKey, KeyEncoder};
 pub use crate::layer::CacheAsideLayer;
 pub use crate::loaded::{Batch, LoadCause, LoadContext, Loaded};
 pub use crate::service::Cached;
+#[cfg(feature = "redis")]
+pub use crate::shared::redis::RedisStore;
 #[cfg(feature = "moka")]
 pub use crate::store::Moka;
 #[cfg(feature = "quick")]
 pub use crate::store::Quick;
 pub use crate::store::{Entry, Store};
+pub use crate::version::{Version, VersionFloor};

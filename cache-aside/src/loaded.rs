@@ -1,7 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use crate::version::{Version, VersionFloor};
 
 /// What a load found: a value or nothing, and how to keep it.
 ///
@@ -19,18 +21,19 @@ pub struct Loaded<V> {
     pub(crate) value: Option<Arc<V>>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) store: bool,
+    pub(crate) version: Option<Version>,
 }
 
 impl<V> Loaded<V> {
     /// A value.
     pub fn value(value: impl Into<Arc<V>>) -> Self {
-        Self { value: Some(value.into()), ttl: None, store: true }
+        Self { value: Some(value.into()), ..Self::absent() }
     }
 
     /// Nothing: the source has no such row. It is kept for the
     /// [`negative_ttl`](crate::CacheBuilder::negative_ttl), if there is one.
     pub fn absent() -> Self {
-        Self { value: None, ttl: None, store: true }
+        Self { value: None, ttl: None, store: true, version: None }
     }
 
     /// Keeps it for `ttl` in place of the cache's own TTL; jitter applies. Zero
@@ -39,6 +42,15 @@ impl<V> Loaded<V> {
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Says which version of the row this is. Where
+    /// [`invalidate_at`](crate::CacheAside::invalidate_at) has named a later one,
+    /// or has named one and this is not said, it is not kept.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<Version>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -81,6 +93,7 @@ impl<V> fmt::Debug for Loaded<V> {
             .field("absent", &self.value.is_none())
             .field("ttl", &self.ttl)
             .field("store", &self.store)
+            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
@@ -90,6 +103,23 @@ impl<V> fmt::Debug for Loaded<V> {
 pub struct LoadContext<K> {
     key: K,
     cause: LoadCause,
+    floor: Floor,
+}
+
+/// How new a load must be. It is learnt after the loader's closure was called, and
+/// before its future runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Floor(Arc<OnceLock<VersionFloor>>);
+
+impl Floor {
+    /// Set once; what is learnt later changes nothing.
+    pub(crate) fn learn(&self, floor: VersionFloor) {
+        self.0.get_or_init(|| floor);
+    }
+
+    fn get(&self) -> VersionFloor {
+        self.0.get().copied().unwrap_or(VersionFloor::Unknown)
+    }
 }
 
 /// Why a load was started.
@@ -105,8 +135,15 @@ pub enum LoadCause {
 }
 
 impl<K> LoadContext<K> {
-    pub(crate) fn new(key: K, cause: LoadCause) -> Self {
-        Self { key, cause }
+    pub(crate) fn new(key: K, cause: LoadCause, floor: Floor) -> Self {
+        Self { key, cause, floor }
+    }
+
+    /// How new the row must be: whether a replica that lags will do. Ask within the
+    /// future, not in the closure that makes it: before the future runs it is
+    /// [`VersionFloor::Unknown`].
+    pub fn version_floor(&self) -> VersionFloor {
+        self.floor.get()
     }
 
     /// The key to load.
@@ -126,11 +163,18 @@ impl<K> LoadContext<K> {
 pub struct Batch<K> {
     keys: Vec<K>,
     cause: LoadCause,
+    floor: Floor,
 }
 
 impl<K> Batch<K> {
-    pub(crate) fn new(keys: Vec<K>, cause: LoadCause) -> Self {
-        Self { keys, cause }
+    pub(crate) fn new(keys: Vec<K>, cause: LoadCause, floor: Floor) -> Self {
+        Self { keys, cause, floor }
+    }
+
+    /// How new the rows must be, the strictest of theirs. Ask within the future, not
+    /// in the closure that makes it.
+    pub fn version_floor(&self) -> VersionFloor {
+        self.floor.get()
     }
 
     /// Why they are loaded: where they differ, the most urgent of the causes.

@@ -25,10 +25,34 @@ pub(crate) struct Life {
     pub(crate) stamp: Stamp,
     /// When its load began: nothing after this is in the value.
     pub(crate) began: Tick,
+    /// Until when it is shown without asking anybody. Before its expiry only for a
+    /// copy of what a shared tier has.
+    pub(crate) shown_until: Tick,
     pub(crate) expires: Tick,
     /// How long its load took.
     pub(crate) cost: u64,
     pub(crate) negative: bool,
+}
+
+impl Life {
+    /// Of a value whose load began at `began`, took `cost`, and is fresh for
+    /// `lifetime`.
+    pub(crate) fn new(
+        stamp: Stamp,
+        began: Tick,
+        lifetime: Duration,
+        cost: u64,
+        negative: bool,
+    ) -> Self {
+        let expires = began.saturating_add(nanos(lifetime));
+        Self { stamp, began, shown_until: expires, expires, cost, negative }
+    }
+
+    /// The same, of a copy that is shown for at most `limit` from `now` on.
+    pub(crate) fn shown_for(self, limit: Duration, now: Tick) -> Self {
+        let shown_until = self.expires.min(now.saturating_add(nanos(limit)));
+        Self { shown_until, ..self }
+    }
 }
 
 /// What an entry is good for now.
@@ -38,6 +62,8 @@ pub(crate) enum Verdict {
     Fresh,
     /// Serve it, and renew it before it expires.
     Early,
+    /// It has not expired, but the tier that it was copied from is to be asked.
+    Recheck,
     /// Serve it, and renew it: it has expired.
     Revalidate,
     /// Serve it only if a load fails.
@@ -61,11 +87,14 @@ impl Policy {
         if life.stamp != stamp && !cfg!(broken = "no_stamp") {
             return Verdict::Invalidated;
         }
-        if now < life.expires {
+        if now < life.shown_until {
             return if self.early(life, now, draw) { Verdict::Early } else { Verdict::Fresh };
         }
+        if now < life.expires {
+            return Verdict::Recheck;
+        }
         let late = now - life.expires;
-        match self.windows(life) {
+        match self.windows(life.negative) {
             [revalidate, _] if late < nanos(revalidate) => Verdict::Revalidate,
             [_, on_error] if late < nanos(on_error) => Verdict::OnError,
             _ => Verdict::Expired,
@@ -88,17 +117,14 @@ impl Policy {
         left < scale * 37.0 && left <= scale * -draw().ln()
     }
 
-    /// The dates of a value whose load began at `began` and took `cost`, or
-    /// nothing if it is not to be kept. `draw` is in [0, 1].
-    pub(crate) fn life(
+    /// How long a value is fresh, or nothing if it is not to be kept. `draw` is in
+    /// [0, 1].
+    pub(crate) fn lifetime(
         &self,
         negative: bool,
         own_ttl: Option<Duration>,
-        stamp: Stamp,
-        began: Tick,
-        cost: u64,
         draw: f64,
-    ) -> Option<Life> {
+    ) -> Option<Duration> {
         let ttl = match (own_ttl, negative) {
             (Some(own), _) => own,
             (None, true) => self.negative_ttl?,
@@ -107,33 +133,32 @@ impl Policy {
         // Jitter only shortens: the TTL that was asked for stays an upper bound.
         let kept = ttl.as_nanos() as f64 * (1.0 - self.jitter * draw);
         // `as` saturates, at 0 as well as at 584 years.
-        let kept = kept as u64;
-        (kept > 0).then(|| Life {
-            stamp,
-            began,
-            expires: began.saturating_add(kept),
-            cost,
-            negative,
-        })
+        let kept = Duration::from_nanos(kept as u64);
+        (!kept.is_zero()).then_some(kept)
+    }
+
+    /// How long a value of that lifetime may be served at all.
+    pub(crate) fn kept_for(&self, negative: bool, lifetime: Duration) -> Duration {
+        let [revalidate, on_error] = self.windows(negative);
+        lifetime.saturating_add(revalidate.max(on_error))
     }
 
     /// How long after its load began this entry may still be served at all.
     pub(crate) fn bound(&self, life: &Life) -> Duration {
-        let [revalidate, on_error] = self.windows(life);
-        Duration::from_nanos(life.expires.saturating_sub(life.began))
-            .saturating_add(revalidate.max(on_error))
+        let lifetime = Duration::from_nanos(life.expires.saturating_sub(life.began));
+        self.kept_for(life.negative, lifetime)
     }
 
     /// The same for a value that the builder's TTL is given.
     pub(crate) fn hard_ttl(&self) -> Duration {
-        self.ttl.saturating_add(self.stale_while_revalidate.max(self.stale_if_error))
+        self.kept_for(false, self.ttl)
     }
 
     /// How long an entry may be served after its expiry, while it is renewed and
     /// when its load fails. An absence is not.
     #[inline]
-    fn windows(&self, life: &Life) -> [Duration; 2] {
-        if life.negative {
+    fn windows(&self, negative: bool) -> [Duration; 2] {
+        if negative {
             [Duration::ZERO; 2]
         } else {
             [self.stale_while_revalidate, self.stale_if_error]
@@ -161,7 +186,8 @@ mod tests {
     }
 
     fn life(policy: &Policy) -> Life {
-        policy.life(false, None, 3, 0, SECOND, 0.0).expect("a TTL of a minute is kept")
+        let lifetime = policy.lifetime(false, None, 0.0).expect("a TTL of a minute is kept");
+        Life::new(3, 0, lifetime, SECOND, false)
     }
 
     fn never() -> f64 {
@@ -192,29 +218,46 @@ mod tests {
     #[test]
     fn an_absence_has_a_ttl_of_its_own_and_no_stale_windows() {
         let mut policy = policy();
-        let life = policy.life(true, None, 0, 0, 0, 0.0).expect("a negative TTL is set");
+        let lifetime = policy.lifetime(true, None, 0.0).expect("a negative TTL is set");
+        let life = Life::new(0, 0, lifetime, 0, true);
         assert_eq!(policy.verdict(&life, 0, 5 * SECOND - 1, never), Verdict::Fresh);
         assert_eq!(policy.verdict(&life, 0, 5 * SECOND, never), Verdict::Expired);
 
         assert_eq!(policy.bound(&life), Duration::from_secs(5));
 
         policy.negative_ttl = None;
-        assert_eq!(policy.life(true, None, 0, 0, 0, 0.0), None);
-        assert!(policy.life(true, Some(Duration::from_secs(1)), 0, 0, 0, 0.0).is_some());
+        assert_eq!(policy.lifetime(true, None, 0.0), None);
+        assert!(policy.lifetime(true, Some(Duration::from_secs(1)), 0.0).is_some());
     }
 
     #[test]
     fn a_ttl_of_zero_is_not_kept_even_when_jitter_made_it_zero() {
         let mut policy = policy();
-        assert_eq!(policy.life(false, Some(Duration::ZERO), 0, 9, 0, 0.0), None);
+        assert_eq!(policy.lifetime(false, Some(Duration::ZERO), 0.0), None);
         policy.jitter = 1.0;
-        assert_eq!(policy.life(false, None, 0, 9, 0, 1.0), None);
+        assert_eq!(policy.lifetime(false, None, 1.0), None);
     }
 
     #[test]
     fn an_endless_ttl_does_not_wrap() {
-        let life = policy().life(false, Some(Duration::MAX), 0, 9, 0, 0.5);
-        assert_eq!(life.map(|l| l.expires), Some(u64::MAX));
+        let lifetime = policy().lifetime(false, Some(Duration::MAX), 0.0).expect("kept");
+        assert_eq!(Life::new(0, 9, lifetime, 0, false).expires, u64::MAX);
+    }
+
+    #[test]
+    fn a_copy_is_rechecked_before_it_expires() {
+        let policy = policy();
+        let copy = life(&policy).shown_for(Duration::from_secs(10), 20 * SECOND);
+        for (seconds, verdict) in [
+            (29, Verdict::Fresh),
+            (30, Verdict::Recheck),
+            (59, Verdict::Recheck),
+            (60, Verdict::Revalidate),
+        ] {
+            assert_eq!(policy.verdict(&copy, 3, seconds * SECOND, never), verdict, "{seconds}");
+        }
+        let late = life(&policy).shown_for(Duration::from_secs(10), 55 * SECOND);
+        assert_eq!(late.shown_until, late.expires);
     }
 
     #[test]
@@ -234,9 +277,9 @@ mod tests {
         #[test]
         fn jitter_only_shortens(draw in 0.0_f64..=1.0, jitter in 0.0_f64..0.99) {
             let policy = Policy { jitter, ..policy() };
-            let life = policy.life(false, None, 0, 5, 0, draw).expect("99 % leave something");
-            prop_assert!(life.expires <= 5 + 60 * SECOND);
-            prop_assert!(life.expires as f64 >= 5.0 + (1.0 - jitter) * 59.999 * SECOND as f64);
+            let kept = policy.lifetime(false, None, draw).expect("99 % leave something");
+            prop_assert!(kept <= Duration::from_secs(60));
+            prop_assert!(kept.as_secs_f64() >= (1.0 - jitter) * 59.999);
         }
 
         #[test]
@@ -244,7 +287,8 @@ mod tests {
             draw in 0.0_f64..=1.0, began in 0..SECOND, later in 160 * SECOND..u64::MAX / 2,
         ) {
             let policy = policy();
-            let life = policy.life(false, None, 0, began, 0, draw).expect("kept");
+            let lifetime = policy.lifetime(false, None, draw).expect("kept");
+            let life = Life::new(0, began, lifetime, 0, false);
             let verdict = policy.verdict(&life, 0, began + later, never);
             prop_assert_eq!(verdict, Verdict::Expired);
         }

@@ -37,7 +37,7 @@ async fn a_ttl_counts_from_the_start_of_the_load() {
         slow.await
     });
     load.await.unwrap();
-    assert_eq!(cache.explain(&7).fresh_for, Some(55 * SECOND));
+    assert_eq!(cache.explain(&7).await.fresh_for, Some(55 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,10 +62,12 @@ async fn jitter_spreads_expiry_and_never_extends_it() {
         .build()
         .unwrap();
     for key in 0..1_000 {
-        cache.insert(&key, key).await;
+        cache.insert(&key, key).await.unwrap();
     }
-    let left = |key: u64| cache.explain(&key).fresh_for.unwrap();
-    let lives: Vec<_> = (0..1_000).map(left).collect();
+    let mut lives = Vec::new();
+    for key in 0..1_000 {
+        lives.push(cache.explain(&key).await.fresh_for.unwrap());
+    }
     assert!(lives.iter().all(|life| (50 * SECOND..=100 * SECOND).contains(life)));
     let early = lives.iter().filter(|life| **life < 75 * SECOND).count();
     assert!((350..650).contains(&early), "{early} of 1,000 in the lower half");
@@ -127,7 +129,7 @@ async fn stale_stands_in_for_an_error_up_to_the_cap() {
     let source = Source::new(1);
     read(&cache, &source).await;
     advance(61 * SECOND).await;
-    assert_eq!(cache.explain(&7).state, State::StaleIfError);
+    assert_eq!(cache.explain(&7).await.state, State::StaleIfError);
     assert_eq!(cache.get(&7).await, Lookup::Miss);
     assert_eq!(cache.get_or_load(&7, |_| source.fail()).await.unwrap(), Some(Arc::new(1)));
     let many = cache.get_many(&[7, 8], |_| async { Err::<[(u64, u64); 0], _>("down") }).await;
@@ -189,7 +191,7 @@ async fn an_absence_is_kept_for_the_negative_ttl() {
     assert_eq!(cache.get_or_load(&7, absent).await.unwrap(), None);
     assert_eq!(cache.get_or_load(&7, broken).await.unwrap(), None);
     assert_eq!(cache.get(&7).await, Lookup::Absent);
-    assert!(cache.explain(&7).negative);
+    assert!(cache.explain(&7).await.negative);
     advance(5 * SECOND).await;
     // An absence is not served stale.
     cache.get_or_load(&7, broken).await.unwrap_err();
@@ -207,9 +209,9 @@ async fn an_absence_is_not_kept_by_default() {
     assert_eq!(cache.get_or_load(&7, absent).await.unwrap(), None);
     assert_eq!(cache.get(&7).await, Lookup::Miss);
     // An absence that is news ends the value that was there.
-    cache.insert(&7, 1).await;
+    cache.insert(&7, 1).await.unwrap();
     let short = builder().ttl(SECOND).stale_while_revalidate(9 * SECOND).build().unwrap();
-    short.insert(&7, 1).await;
+    short.insert(&7, 1).await.unwrap();
     advance(2 * SECOND).await;
     assert_eq!(short.get_or_load(&7, absent).await.unwrap(), Some(Arc::new(1)));
     settle().await;
@@ -227,24 +229,22 @@ async fn an_explanation_says_what_a_read_would_do() {
         .build()
         .unwrap();
     let key = "ada\u{0}".to_owned();
-    let says = |cache: &CacheAside<String, u64>| cache.explain(&key).to_string();
+    let says = async |cache: &CacheAside<String, u64>| cache.explain(&key).await.to_string();
     assert_eq!(
-        says(&cache),
+        says(&cache).await,
         r#"user "ada\x00\xff\x00\x00": a miss, nothing is cached; never served when older than 90.0s"#
     );
-    cache.insert(&key, 1).await;
+    cache.insert(&key, 1).await.unwrap();
     advance(SECOND).await;
-    assert!(
-        says(&cache).contains("a hit, loaded 1.0s ago, fresh for 59.0s"),
-        "{}",
-        says(&cache)
-    );
+    let said = says(&cache).await;
+    assert!(said.contains("a hit, loaded 1.0s ago, fresh for 59.0s"), "{said}");
     advance(60 * SECOND).await;
-    assert!(says(&cache).contains("a hit, stale while it is renewed"), "{}", says(&cache));
+    let said = says(&cache).await;
+    assert!(said.contains("a hit, stale while it is renewed"), "{said}");
     advance(30 * SECOND).await;
-    assert_eq!(cache.explain(&key).state, State::Expired);
+    assert_eq!(cache.explain(&key).await.state, State::Expired);
     cache.invalidate(&key).await.unwrap();
-    assert_eq!(cache.explain(&key).state, State::Missing);
+    assert_eq!(cache.explain(&key).await.state, State::Missing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,9 +255,9 @@ async fn an_explanation_bounds_the_entry_that_is_there() {
         .stale_if_error(30 * SECOND)
         .build()
         .unwrap();
-    assert_eq!(cache.explain(&7).bound, 40 * SECOND);
-    cache.insert(&7, Loaded::absent()).await;
-    assert_eq!(cache.explain(&7).bound, 200 * SECOND);
-    cache.insert(&7, Loaded::value(1).ttl(3_600 * SECOND)).await;
-    assert_eq!(cache.explain(&7).bound, 3_630 * SECOND);
+    assert_eq!(cache.explain(&7).await.bound, 40 * SECOND);
+    cache.insert(&7, Loaded::absent()).await.unwrap();
+    assert_eq!(cache.explain(&7).await.bound, 200 * SECOND);
+    cache.insert(&7, Loaded::value(1).ttl(3_600 * SECOND)).await.unwrap();
+    assert_eq!(cache.explain(&7).await.bound, 3_630 * SECOND);
 }

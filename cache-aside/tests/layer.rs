@@ -65,7 +65,7 @@ async fn readies_every_service_that_it_calls() {
 #[tokio::test(start_paused = true)]
 async fn a_hit_does_not_queue_behind_a_busy_inner_service() {
     let cache = cache();
-    cache.insert(&1, 11).await;
+    cache.insert(&1, 11).await.unwrap();
     let never = ServiceBuilder::new()
         .layer(ConcurrencyLimitLayer::new(0))
         .service_fn(|_: u64| async { Ok::<u64, Infallible>(0) });

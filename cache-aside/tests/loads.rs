@@ -362,10 +362,10 @@ async fn an_error_can_be_kept_for_a_while() {
         many[0].as_ref().unwrap_err();
     }
     assert_eq!(source.loads(), 1);
-    assert!(cache.explain(&7).loading);
+    assert!(cache.explain(&7).await.loading);
     tokio::time::sleep(2 * SECOND + Duration::from_millis(1)).await;
     assert_eq!(cache.get_or_load(&7, |_| source.read()).await.unwrap(), Some(Arc::new(1)));
-    assert!(!cache.explain(&7).loading);
+    assert!(!cache.explain(&7).await.loading);
 
     // A write ends it at once: what failed before is no answer for after.
     cache.get_or_load(&8, |_| source.fail()).await.unwrap_err();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use cache_aside::{Batch, CacheAside, Error, Loaded, Lookup, Progress};
-use support::{SECOND, Source, builder, settle};
+use support::{SECOND, Source, builder, once, settle};
 use tokio::time::advance;
 
 /// Squares the keys of a batch, and notes the batch.
@@ -33,7 +33,7 @@ fn values(outcomes: Vec<Result<Option<Arc<u64>>, Error>>) -> Vec<Option<u64>> {
 #[tokio::test(start_paused = true)]
 async fn one_load_brings_what_is_missing_in_the_order_of_the_keys() {
     let (cache, batches) = (builder().build().unwrap(), Mutex::default());
-    cache.insert(&3, 99).await;
+    cache.insert(&3, 99).await.unwrap();
     let outcomes = squares(&cache, &[5, 3, 4, 5, 5], &batches).await;
     assert_eq!(values(outcomes), [Some(25), Some(99), Some(16), Some(25), Some(25)]);
     assert_eq!(values(squares(&cache, &[4, 5], &batches).await), [Some(16), Some(25)]);
@@ -54,7 +54,7 @@ async fn what_is_not_returned_is_absent_and_what_was_not_asked_is_ignored() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_load_fails_its_own_keys_only() {
     let (cache, source) = (builder().build().unwrap(), Source::new(1));
-    cache.insert(&1, 11).await;
+    cache.insert(&1, 11).await.unwrap();
     // 2 is being loaded by somebody else.
     let (mut held, load) = source.held();
     let other = cache.clone();
@@ -89,9 +89,9 @@ async fn a_failed_load_fails_its_own_keys_only() {
 async fn stale_keys_are_renewed_by_the_same_load_and_not_waited_for() {
     let cache = builder().ttl(60 * SECOND).stale_while_revalidate(30 * SECOND).build().unwrap();
     let batches = Mutex::default();
-    cache.insert(&1, 0).await;
+    cache.insert(&1, 0).await.unwrap();
     advance(61 * SECOND).await;
-    cache.insert(&2, 0).await;
+    cache.insert(&2, 0).await.unwrap();
     let outcomes = squares(&cache, &[1, 2, 3], &batches).await;
     assert_eq!(values(outcomes), [Some(0), Some(0), Some(9)]);
     settle().await;
@@ -111,9 +111,9 @@ async fn stale_keys_are_renewed_by_the_same_load_and_not_waited_for() {
 async fn a_cancelled_batch_is_stored_and_strands_nobody() {
     let (cache, source) = (builder().build().unwrap(), Source::new(1));
     let (mut held, load) = source.held();
-    let load = async move { load.await.map(|value| [(7, value)]) };
+    let load = once(async move { load.await.map(|value| [(7, value)]) });
     let first = cache.clone();
-    let leader = tokio::spawn(async move { first.get_many(&[7], |_| load).await });
+    let leader = tokio::spawn(async move { first.get_many(&[7], |_| load()).await });
     held.began().await;
     let (second, reader) = (cache.clone(), source.clone());
     let waiter = tokio::spawn(async move { second.get_or_load(&7, |_| reader.read()).await });
@@ -127,7 +127,7 @@ async fn a_cancelled_batch_is_stored_and_strands_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_warm_up_counts_and_goes_on_after_a_failure() {
     let cache = builder().build().unwrap();
-    cache.insert(&0, 0).await;
+    cache.insert(&0, 0).await.unwrap();
     let (mut steps, most) = (Vec::new(), Mutex::new((0_usize, 0_usize)));
     let most = Arc::new(most);
     let loader = |batch: Batch<u64>| {

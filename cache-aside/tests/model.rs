@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use cache_aside::{Batch, CacheAside, Clock, Lookup, Moka};
 use proptest::prelude::*;
-use support::{SECOND, apart, settle};
+use support::{SECOND, apart, once, settle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -137,17 +137,21 @@ impl World {
             Step::ReadMany => {
                 let (cache, floors) = (self.cache.clone(), self.floors);
                 // Which of the keys it is to load it learns when it is called.
-                let (first, second) = (self.load(vec![0]), self.load(vec![1]));
+                let (first, second) = (once(self.load(vec![0])), once(self.load(vec![1])));
                 self.reads.spawn(async move {
-                    let load = |batch: Batch<u64>| async move {
-                        let mut rows = Vec::new();
-                        if batch.contains(&0) {
-                            rows.extend(first.await?.into_iter().map(|(_, v)| (0, v)));
+                    let load = |batch: Batch<u64>| {
+                        let first = batch.contains(&0).then(&first);
+                        let second = batch.contains(&1).then(&second);
+                        async move {
+                            let mut rows = Vec::new();
+                            if let Some(first) = first {
+                                rows.extend(first.await?.into_iter().map(|(_, v)| (0, v)));
+                            }
+                            if let Some(second) = second {
+                                rows.extend(second.await?.into_iter().map(|(_, v)| (1, v)));
+                            }
+                            Ok::<_, io::Error>(rows)
                         }
-                        if batch.contains(&1) {
-                            rows.extend(second.await?.into_iter().map(|(_, v)| (1, v)));
-                        }
-                        Ok::<_, io::Error>(rows)
                     };
                     for (n, outcome) in
                         cache.get_many(&[0, 1], load).await.into_iter().enumerate()
@@ -164,13 +168,13 @@ impl World {
                 });
             }
             Step::Reserve(key) => {
-                let reservation = self.cache.reserve(&(key as u64));
+                let reservation = self.cache.reserve(&(key as u64)).await;
                 let version = self.database.lock().unwrap()[key];
                 let (release, released) = oneshot::channel();
                 self.held.lock().unwrap().push(release);
                 self.reads.spawn(async move {
                     if released.await.unwrap_or(true) {
-                        reservation.insert(version);
+                        reservation.insert(version).await;
                     }
                 });
             }
@@ -189,7 +193,7 @@ impl World {
             }
             Step::Insert(key) => {
                 let version = self.commit(key);
-                self.cache.insert(&(key as u64), version).await;
+                self.cache.insert(&(key as u64), version).await.unwrap();
                 self.floors[key] = version;
                 self.epochs[key] += 1;
             }

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use cache_aside::{CacheAside, CacheAsideLayer, Entry, Lookup, State, Store};
-use support::{SECOND, Source, apart, builder, settle};
+use support::{SECOND, Source, apart, builder, once, settle};
 use tower::{Layer, Service, ServiceExt};
 
 async fn read(cache: &CacheAside<u64, u64>, source: &Source) -> u64 {
@@ -63,8 +63,8 @@ async fn through_get_many() {
         let (held, load) = source.held();
         let reader = cache.clone();
         let old = async move {
-            let load = async move { load.await.map(|value| [(7, value), (8, value)]) };
-            reader.get_many(&[7, 8], |_| load).await
+            let load = once(async move { load.await.map(|value| [(7, value), (8, value)]) });
+            reader.get_many(&[7, 8], |_| load()).await
         };
         overlap(&cache, &source, old, held, between).await;
         // The other key of the batch was not invalidated, so it was kept.
@@ -182,7 +182,7 @@ async fn a_load_does_not_overwrite_an_insert() {
     let old = tokio::spawn(async move { reader.get_or_load(&7, |_| load).await });
     held.began().await;
     source.set(2);
-    cache.insert(&7, 2).await;
+    cache.insert(&7, 2).await.unwrap();
     held.answer();
     old.await.unwrap().unwrap();
     assert_eq!(cache.get(&7).await, Lookup::Hit(Arc::new(2)));
@@ -192,24 +192,24 @@ async fn a_load_does_not_overwrite_an_insert() {
 #[tokio::test(start_paused = true)]
 async fn a_reserved_insert_does_not_overwrite_an_insert() {
     let (cache, source) = (builder().build().unwrap(), Source::new(1));
-    let reservation = cache.reserve(&7);
+    let reservation = cache.reserve(&7).await;
     let value = source.read().await.unwrap();
     source.set(2);
-    cache.insert(&7, 2).await;
-    assert!(!reservation.insert(value));
+    cache.insert(&7, 2).await.unwrap();
+    assert!(!reservation.insert(value).await);
     assert_eq!(cache.get(&7).await, Lookup::Hit(Arc::new(2)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reserved_insert_does_not_undo_an_invalidation() {
     let (cache, source) = (builder().build().unwrap(), Source::new(1));
-    let reservation = cache.reserve(&7);
+    let reservation = cache.reserve(&7).await;
     let value = source.read().await.unwrap();
     source.set(2);
     cache.invalidate(&7).await.unwrap();
-    assert!(!reservation.insert(value));
+    assert!(!reservation.insert(value).await);
     assert_eq!(read(&cache, &source).await, 2);
-    assert!(cache.reserve(&7).insert(2));
+    assert!(cache.reserve(&7).await.insert(2).await);
 }
 
 /// The copy in hand was read before the invalidation, and the load fails after.
@@ -249,7 +249,7 @@ async fn a_fill_that_lands_late_in_the_store_is_not_seen() {
     cache.invalidate(&7).await.unwrap();
     release.send(()).unwrap();
     assert_eq!(old.await.unwrap().unwrap(), Some(Arc::new(1)));
-    assert_eq!(cache.explain(&7).state, State::Invalidated);
+    assert_eq!(cache.explain(&7).await.state, State::Invalidated);
     assert_eq!(read(&cache, &source).await, 2);
 }
 

@@ -96,20 +96,23 @@ async fn race(builder: CacheBuilder<u64, u64>, broken: u8) {
                 let outcome = match random.u8(..4) {
                     0 => layered.call(key).await,
                     1 => {
-                        let rows = |batch: Batch<u64>| async move {
-                            let mut rows = Vec::new();
-                            for key in batch {
-                                rows.push((key, load(table.clone(), key).await?));
+                        let rows = |batch: Batch<u64>| {
+                            let table = table.clone();
+                            async move {
+                                let mut rows = Vec::new();
+                                for key in batch {
+                                    rows.push((key, load(table.clone(), key).await?));
+                                }
+                                Ok::<_, io::Error>(rows)
                             }
-                            Ok::<_, io::Error>(rows)
                         };
                         cache.get_many(&[key, (key + 1) % KEYS], rows).await[0].clone()
                     }
                     2 => {
-                        let reservation = cache.reserve(&key);
+                        let reservation = cache.reserve(&key).await;
                         let read = load(table, key).await;
                         if let Ok(version) = read {
-                            reservation.insert(version);
+                            reservation.insert(version).await;
                         }
                         read.map(|n| Some(Arc::new(n))).map_err(|e| Error::Load(Arc::new(e)))
                     }

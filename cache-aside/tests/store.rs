@@ -124,7 +124,7 @@ async fn heavy_value(store: impl Store<Vec<u8>, Vec<u8>>) {
     assert_eq!(kept, Lookup::Hit(Arc::new(vec![1])));
     // The older value under its key goes with it.
     for _ in 0..1_000 {
-        cache.insert(&b"small".to_vec(), vec![2; 1 << 20]).await;
+        cache.insert(&b"small".to_vec(), vec![2; 1 << 20]).await.unwrap();
         let kept = cache.get(&b"small".to_vec()).await;
         assert_ne!(kept, Lookup::Hit(Arc::new(vec![1])));
     }
@@ -150,7 +150,8 @@ impl Nosy {
             // Explaining looks in the store, too.
             static DEPTH: AtomicUsize = AtomicUsize::new(0);
             if DEPTH.fetch_add(1, Ordering::SeqCst) == 0 {
-                cache.explain(&7);
+                let explained = tokio_test::task::spawn(cache.explain(&7)).poll();
+                assert!(explained.is_ready());
             }
             DEPTH.fetch_sub(1, Ordering::SeqCst);
         }
@@ -192,7 +193,7 @@ struct Last(Arc<OnceLock<CacheAside<u64, Self>>>);
 impl Drop for Last {
     fn drop(&mut self) {
         if let Some(cache) = self.0.get() {
-            drop(cache.reserve(&7));
+            assert!(tokio_test::task::spawn(cache.reserve(&7)).poll().is_ready());
         }
     }
 }
@@ -210,9 +211,9 @@ fn a_store_and_the_drop_of_a_value_may_use_the_cache() {
             assert!(handle.set(cache.clone()).is_ok());
             let value = || Last(Arc::clone(&handle));
             for _ in 0..3 {
-                cache.insert(&7, value()).await;
+                cache.insert(&7, value()).await.unwrap();
                 let unkept = Loaded::value(value()).do_not_store();
-                cache.insert(&7, unkept).await;
+                cache.insert(&7, unkept).await.unwrap();
                 let value = value();
                 let load = |_| async { Ok::<_, io::Error>(value) };
                 assert!(cache.get_or_load(&7, load).await.unwrap().is_some());
@@ -233,11 +234,11 @@ async fn a_key_may_hold_every_byte() {
     let every: Vec<u8> = (0..=255).collect();
     let keys: Vec<Vec<u8>> = (0..=every.len()).map(|n| every[..n].to_vec()).collect();
     for key in &keys {
-        cache.insert(key, key.len()).await;
+        cache.insert(key, key.len()).await.unwrap();
     }
     for key in &keys {
         assert_eq!(cache.get(key).await, Lookup::Hit(Arc::new(key.len())));
-        assert!(!cache.explain(key).key.contains(char::is_control));
+        assert!(!cache.explain(key).await.key.contains(char::is_control));
     }
     cache.invalidate(&keys[1]).await.unwrap();
     assert_eq!(cache.get(&keys[1]).await, Lookup::Miss);
@@ -313,8 +314,8 @@ impl Store<u64, u64> for Stubborn {
 async fn an_insert_that_the_store_refuses_ends_the_old_value() {
     let cache: CacheAside<u64, u64> =
         CacheAside::builder("test").l1(Stubborn(Moka::entries(10))).build().unwrap();
-    cache.insert(&7, 1).await;
+    cache.insert(&7, 1).await.unwrap();
     assert_eq!(cache.get(&7).await, Lookup::Hit(Arc::new(1)));
-    cache.insert(&7, 100).await;
+    cache.insert(&7, 100).await.unwrap();
     assert_eq!(cache.get(&7).await, Lookup::Miss);
 }

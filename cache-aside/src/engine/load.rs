@@ -13,11 +13,13 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug_span};
 
 use super::Engine;
+use super::shared::Seen;
 use crate::clock::{Tick, nanos};
+use crate::epoch::Stamp;
 use crate::error::{BoxError, Error};
-use crate::flight::{Flight, FlightKey, Outcome};
+use crate::flight::{Flight, FlightKey, Outcome, Standing};
 use crate::key::CacheKey;
-use crate::loaded::{LoadCause, LoadContext, Loaded};
+use crate::loaded::{Floor, LoadCause, LoadContext, Loaded};
 use crate::metrics::{Load, Request};
 use crate::policy::{Life, Verdict};
 use crate::store::Entry;
@@ -51,6 +53,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
+        if let Some(tier) = &self.tier {
+            return self.load_shared(tier, key, aged, make).await;
+        }
         let hash = self.hash(key);
         match self.board(key, hash, None) {
             Seat::Served(value) => {
@@ -84,7 +89,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
         if let Seat::Lead(landing) = self.board(key, self.hash(key), Some(&seen.life)) {
-            self.launch(landing, cause, make);
+            match &self.tier {
+                None => drop(self.launch(landing, cause, make)),
+                Some(tier) => {
+                    let seen = Seen::Expiring(seen.life.expires);
+                    self.launch_shared(tier, landing, cause, seen, make);
+                }
+            }
         }
     }
 
@@ -108,7 +119,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             && self.policy.verdict(&entry.life, landing.stamp, landing.began, || 1.0)
                 == Verdict::Fresh
         {
-            landing.land_with(Ok(entry.value.clone()));
+            landing.land_with(Ok(entry.value.clone()), Standing::Sound);
             return Seat::Served(entry.value);
         }
         Seat::Lead(landing)
@@ -160,7 +171,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
-        let context = LoadContext::new(landing.key.0.clone(), cause);
+        let floor = Floor::default();
+        floor.learn(self.floors.of(landing.key(), self.clock.now()));
+        let context = LoadContext::new(landing.key.0.clone(), cause, floor);
         let (runtime, future) = match self.prepare(|| make(context)) {
             Ok(ready) => ready,
             Err(error) => {
@@ -211,8 +224,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         outcome
     }
 
-    /// Waits for a flight, at most for `limit`; an aged entry that no invalidation
-    /// has reached stands in for an error.
+    /// Waits for a flight, at most for `limit`.
     pub(super) async fn settle(
         &self,
         hash: u64,
@@ -220,8 +232,26 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         aged: Option<Entry<V>>,
         limit: Duration,
     ) -> Outcome<V> {
-        let outcome = flight.wait(limit).await;
-        let outcome = outcome.unwrap_or(Err(Error::Timeout(self.load_timeout)));
+        let (outcome, _) = self.outcome(flight, limit).await;
+        self.or_aged(outcome, hash, aged)
+    }
+
+    pub(super) async fn outcome(
+        &self,
+        flight: &Flight<V>,
+        limit: Duration,
+    ) -> (Outcome<V>, Standing) {
+        let given_up = || (Err(Error::Timeout(self.load_timeout)), Standing::Sound);
+        flight.wait(limit).await.unwrap_or_else(given_up)
+    }
+
+    /// An aged entry that no invalidation has reached stands in for an error.
+    pub(super) fn or_aged(
+        &self,
+        outcome: Outcome<V>,
+        hash: u64,
+        aged: Option<Entry<V>>,
+    ) -> Outcome<V> {
         let (Err(_), Some(aged)) = (&outcome, aged) else { return outcome };
         // Time has passed: it is judged anew.
         let verdict = if cfg!(broken = "no_stale_check") {
@@ -243,7 +273,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 
     pub(super) fn waiting_limit(&self) -> Duration {
-        self.load_timeout.saturating_add(SLACK)
+        let delay = self.tier.as_ref().map_or(Duration::ZERO, |tier| tier.delay());
+        self.load_timeout.saturating_add(SLACK).saturating_add(delay)
     }
 
     fn note(&self, error: Option<&Error>, took: Duration) {
@@ -255,11 +286,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 /// The leader's duty to those who wait: however it ends, dropped included, its
 /// flight is taken off and has an outcome.
 pub(super) struct Landing<K: CacheKey, V: Send + Sync + 'static> {
-    engine: Arc<Engine<K, V>>,
+    pub(super) engine: Arc<Engine<K, V>>,
     key: FlightKey<K>,
-    hash: u64,
-    stamp: u64,
-    began: Tick,
+    pub(super) hash: u64,
+    pub(super) stamp: Stamp,
+    pub(super) began: Tick,
     pub(super) flight: Arc<Flight<V>>,
     landed: bool,
     off: bool,
@@ -272,15 +303,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
 
     pub(super) fn succeed(mut self, loaded: Loaded<V>) {
         self.engine.fill(&self.key.0, self.hash, self.stamp, self.began, &loaded);
-        self.land(Ok(loaded.value));
+        self.land(Ok(loaded.value), Standing::Sound);
     }
 
     pub(super) fn fail(self, error: Error) {
-        self.land_with(Err(error));
+        self.land_with(Err(error), Standing::Sound);
     }
 
-    fn land_with(mut self, outcome: Outcome<V>) {
-        self.land(outcome);
+    pub(super) fn land_with(mut self, outcome: Outcome<V>, standing: Standing) {
+        self.land(outcome, standing);
     }
 
     /// Fails now, and goes on failing for those who come in the next `linger`.
@@ -288,25 +319,31 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         if linger.is_zero() {
             return self.fail(error);
         }
-        self.publish(Err(error), linger);
+        self.publish(Err(error), Standing::Sound, linger);
         tokio::time::sleep(linger).await;
     }
 
     /// Answers those who wait, and those who come within `linger` while the
     /// flight is on.
-    pub(super) fn publish(&mut self, outcome: Outcome<V>, linger: Duration) {
+    pub(super) fn publish(
+        &mut self,
+        outcome: Outcome<V>,
+        standing: Standing,
+        linger: Duration,
+    ) {
         self.landed = true;
         let until = self.engine.clock.now().saturating_add(nanos(linger));
-        self.flight.publish(outcome, until);
+        self.flight.publish(outcome, standing, until);
     }
 
-    fn land(&mut self, outcome: Outcome<V>) {
+    fn land(&mut self, outcome: Outcome<V>, standing: Standing) {
         // Off first: what is not to be stored answers nobody who comes later.
         self.take_off();
-        self.publish(outcome, Duration::ZERO);
+        self.publish(outcome, standing, Duration::ZERO);
     }
 
-    fn take_off(&mut self) {
+    /// Nobody joins from here on.
+    pub(super) fn take_off(&mut self) {
         if !self.off {
             self.off = true;
             self.engine.flights.remove(self.hash, &self.key, &self.flight);
@@ -323,9 +360,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for Landing<K, V> {
             self.take_off();
         } else if std::thread::panicking() {
             // Of the store, or of the drop of the load.
-            self.land(Err(Error::Panicked));
+            self.land(Err(Error::Panicked), Standing::Sound);
         } else {
-            self.land(Err(Error::Aborted));
+            self.land(Err(Error::Aborted), Standing::Sound);
         }
     }
 }

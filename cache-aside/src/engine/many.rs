@@ -10,11 +10,12 @@ use tracing::Instrument;
 use super::load::{Landing, Seat};
 use super::{Engine, Look};
 use crate::error::{BoxError, Error};
-use crate::flight::{Flight, Outcome};
+use crate::flight::{Flight, Outcome, Standing};
 use crate::key::CacheKey;
-use crate::loaded::{Batch, LoadCause, Loaded};
+use crate::loaded::{Batch, Floor, LoadCause, Loaded};
 use crate::metrics::Request;
 use crate::store::Entry;
+use crate::version::VersionFloor;
 
 /// One key's way to its outcome.
 enum Slot<V> {
@@ -29,9 +30,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         make: M,
     ) -> Vec<Outcome<V>>
     where
-        M: FnOnce(Batch<K>) -> F,
+        M: Fn(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
+        if let Some(tier) = &self.tier {
+            return self.load_many_shared(tier, keys, make).await;
+        }
         let mut landings = Vec::new();
         let mut cause = LoadCause::Early;
         let mut slots = Vec::with_capacity(keys.len());
@@ -110,7 +114,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
         let keys = landings.iter().map(|landing| landing.key().clone()).collect();
-        let batch = Batch::new(keys, cause);
+        let floor = Floor::default();
+        let now = self.clock.now();
+        let floors = landings.iter().map(|landing| self.floors.of(landing.key(), now));
+        floor.learn(floors.fold(VersionFloor::None, VersionFloor::and));
+        let batch = Batch::new(keys, cause, floor);
         let (runtime, future) = match self.prepare(|| make(batch)) {
             Ok(ready) => ready,
             Err(error) => return fail_all(landings, &error),
@@ -130,7 +138,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Err(error) => {
                     let mut landings = landings;
                     for landing in &mut landings {
-                        landing.publish(Err(error.clone()), engine.error_ttl);
+                        landing.publish(Err(error.clone()), Standing::Sound, engine.error_ttl);
                     }
                     tokio::time::sleep(engine.error_ttl).await;
                 }
@@ -140,7 +148,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 }
 
-fn fail_all<K: CacheKey, V: Send + Sync + 'static>(
+pub(super) fn fail_all<K: CacheKey, V: Send + Sync + 'static>(
     landings: Vec<Landing<K, V>>,
     error: &Error,
 ) {

@@ -2,14 +2,20 @@
 //! clock. The handle and the tower layer are two faces of it.
 
 mod explain;
+mod floors;
 mod health;
 mod load;
 mod many;
+mod many_shared;
+mod shared;
 mod warm;
+mod write;
 
-pub use self::explain::{Explanation, State};
+pub use self::explain::{Explanation, State, TierName};
+pub(crate) use self::floors::Floors;
 pub(crate) use self::health::Health;
 pub use self::warm::{Progress, Warm, WarmReport};
+pub(crate) use self::write::Held;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -26,10 +32,16 @@ use crate::loaded::{LoadCause, Loaded};
 use crate::metrics::{Fill, Metrics, Request};
 use crate::policy::{Life, Policy, Verdict};
 use crate::store::{Entry, Store};
+use crate::tier::Tier;
 
 pub(crate) struct Engine<K, V> {
     pub(crate) name: Box<str>,
     pub(crate) store: Box<dyn Store<K, V>>,
+    pub(crate) tier: Option<Arc<Tier<V>>>,
+    /// How long a copy of what the tier has is shown without asking it.
+    pub(crate) copy_ttl: Duration,
+    /// Where there is no tier to keep them.
+    pub(crate) floors: Floors<K>,
     pub(crate) epochs: Epochs,
     /// The stripes need independent low bits. Those of foldhash's fast variant
     /// let near numbers meet again and again, under a seed in some hundreds.
@@ -75,11 +87,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 self.count_fresh(&entry.life, now);
                 Look::Renew(entry, LoadCause::Early)
             }
-            Verdict::Revalidate => {
+            Verdict::Revalidate if self.tier.is_none() => {
                 self.metrics.request(Request::Stale);
                 Look::Renew(entry, LoadCause::Revalidate)
             }
-            Verdict::OnError => Look::Miss(Some(entry)),
+            // The tier knows better than a copy of it.
+            Verdict::Recheck | Verdict::Revalidate | Verdict::OnError => {
+                Look::Miss(Some(entry))
+            }
             Verdict::Expired | Verdict::Invalidated => Look::Miss(None),
         }
     }
@@ -110,75 +125,45 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         began: Tick,
         loaded: &Loaded<V>,
     ) -> bool {
+        let lifetime = self.lifetime(key, loaded);
+        self.fill_for(lifetime, key, hash, stamp, began, loaded)
+    }
+
+    /// How long a loaded value is to be kept; nothing: not at all.
+    fn lifetime(&self, key: &K, loaded: &Loaded<V>) -> Option<Duration> {
+        let negative = loaded.value.is_none();
+        let lifetime = self.policy.lifetime(negative, loaded.ttl, fastrand::f64())?;
+        let kept = loaded.store && self.floors.allow(key, loaded.version, self.clock.now());
+        kept.then_some(lifetime)
+    }
+
+    fn fill_for(
+        &self,
+        lifetime: Option<Duration>,
+        key: &K,
+        hash: u64,
+        stamp: Stamp,
+        began: Tick,
+        loaded: &Loaded<V>,
+    ) -> bool {
         if self.epochs.stamp(hash) != stamp {
             self.metrics.fill(Fill::Overtaken);
             return false;
         }
-        let kept = loaded.store && self.keep(key, stamp, began, loaded);
-        if !kept {
+        let Some(lifetime) = lifetime else {
             // The source no longer vouches for what is there.
             self.store.remove(key);
+            self.metrics.fill(Fill::NotKept);
+            return false;
+        };
+        let now = self.clock.now();
+        let cost = now.saturating_sub(began);
+        let mut life = Life::new(stamp, began, lifetime, cost, loaded.value.is_none());
+        if self.tier.is_some() {
+            life = life.shown_for(self.copy_ttl, now);
         }
-        self.metrics.fill(if kept { Fill::Stored } else { Fill::NotKept });
-        kept
-    }
-
-    fn keep(&self, key: &K, stamp: Stamp, began: Tick, loaded: &Loaded<V>) -> bool {
-        let cost = self.clock.now().saturating_sub(began);
-        let negative = loaded.value.is_none();
-        let draw = fastrand::f64();
-        let life = self.policy.life(negative, loaded.ttl, stamp, began, cost, draw);
-        let Some(life) = life else { return false };
         self.store.insert(key.clone(), Entry { value: loaded.value.clone(), life });
+        self.metrics.fill(Fill::Stored);
         true
-    }
-
-    pub(crate) fn invalidate(&self, key: &K) {
-        // The epoch ends first: whoever still reads the entry sees that it did.
-        self.epochs.bump(self.hash(key));
-        self.store.remove(key);
-        self.metrics.invalidated_key();
-    }
-
-    pub(crate) fn clear(&self) {
-        self.epochs.bump_all();
-        self.store.clear();
-        self.metrics.invalidated_all();
-    }
-
-    pub(crate) fn insert(&self, key: &K, loaded: &Loaded<V>) {
-        let hash = self.hash(key);
-        let stamp = self.overtake(key, hash);
-        // Should the store not take the new value, the old one must not stay: where
-        // no epoch ended, its stamp is still good.
-        self.store.remove(key);
-        // A load that starts from here on reads this value or a newer one, so no
-        // lock is held while the store runs.
-        self.fill(key, hash, stamp, self.clock.now(), loaded);
-    }
-
-    /// The stamp for a value that has just been committed. Who reads the source
-    /// now may have read it before that value was there: their epoch ends. With
-    /// nobody there, the stripe's other keys are spared.
-    fn overtake(&self, key: &K, hash: u64) -> Stamp {
-        let shard = self.flights.shard(hash);
-        let stamp = self.epochs.stamp(hash);
-        let overtakes =
-            shard.reservations > 0 || shard.flights.contains_key(&(key.clone(), stamp));
-        if overtakes && !cfg!(broken = "no_insert_epoch") {
-            return self.epochs.bump(hash);
-        }
-        stamp
-    }
-
-    /// The stamp for a read of the source that is no flight.
-    pub(crate) fn reserve(&self, hash: u64) -> Stamp {
-        let mut shard = self.flights.shard(hash);
-        shard.reservations += 1;
-        self.epochs.stamp(hash)
-    }
-
-    pub(crate) fn end_reservation(&self, hash: u64) {
-        self.flights.shard(hash).reservations -= 1;
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "metrics")]
 mod hits;
+mod shared;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use metrics::{
 
 #[cfg(feature = "metrics")]
 use self::hits::Hits;
+pub(crate) use self::shared::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::clock::Tick;
 use crate::error::Error;
 use crate::loaded::LoadCause;
@@ -39,6 +41,7 @@ pub(crate) enum Request {
     Miss,
     Joined,
     Bypass,
+    Shared,
 }
 
 /// How a load ended.
@@ -76,7 +79,7 @@ pub(crate) struct Metrics {
     #[cfg(feature = "metrics")]
     hits: Hits,
     #[cfg(feature = "metrics")]
-    requests: [Counter; 5],
+    requests: [Counter; 6],
     #[cfg(feature = "metrics")]
     stale_on_error: Counter,
     #[cfg(feature = "metrics")]
@@ -114,7 +117,7 @@ impl Metrics {
             requests: counters!(
                 REQUESTS,
                 "outcome",
-                ["negative", "stale", "miss", "joined", "bypass"]
+                ["negative", "stale", "miss", "joined", "bypass", "shared"]
             ),
             stale_on_error: counter!(STALE_ON_ERROR, "cache" => cache.clone()),
             loads: counters!(LOADS, "outcome", ["ok", "error", "timeout", "panic"]),

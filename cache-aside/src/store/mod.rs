@@ -64,6 +64,27 @@ impl<V> Entry<V> {
     }
 }
 
+/// The store of a cache that keeps nothing in this process.
+#[derive(Debug)]
+pub(crate) struct Nowhere;
+
+impl<K, V> Store<K, V> for Nowhere {
+    fn get(&self, _: &K) -> Option<Entry<V>> {
+        None
+    }
+
+    fn insert(&self, _: K, _: Entry<V>) {}
+
+    fn remove(&self, _: &K) {}
+
+    fn clear(&self) {}
+
+    /// What a second tier holds is not known; this is for the epochs.
+    fn capacity(&self) -> usize {
+        1 << 16
+    }
+}
+
 impl<V> Clone for Entry<V> {
     #[inline]
     fn clone(&self) -> Self {

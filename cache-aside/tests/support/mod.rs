@@ -24,11 +24,11 @@ pub(crate) async fn apart(make: impl Fn() -> CacheAside<u64, u64>) -> CacheAside
         let cache = make();
         for key in 0..10 {
             for other in 0..key {
-                cache.insert(&other, 0).await;
+                cache.insert(&other, 0).await.unwrap();
             }
             cache.invalidate(&key).await.unwrap();
             for other in 0..key {
-                if cache.explain(&other).state == State::Invalidated {
+                if cache.explain(&other).await.state == State::Invalidated {
                     continue 'next;
                 }
             }
@@ -135,4 +135,10 @@ pub(crate) async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Gives a future that exists already to a loader that may be called again.
+pub(crate) fn once<F>(future: F) -> impl Fn() -> F {
+    let future = std::sync::Mutex::new(Some(future));
+    move || future.lock().unwrap().take().expect("the loader is called once")
 }

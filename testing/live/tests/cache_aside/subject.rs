@@ -45,7 +45,8 @@ impl Ours {
     pub(crate) async fn get_many(&self, keys: &[i64]) -> Result<Vec<(i64, i64)>, BoxError> {
         let source = Arc::clone(&self.source);
         let versions =
-            self.cache.get_many(keys, |batch| source.versions(batch.into_keys())).await;
+            self.cache.get_many(keys, |batch| Arc::clone(&source).versions(batch.into_keys()));
+        let versions = versions.await;
         let versions = versions.into_iter().zip(keys);
         versions.map(|(version, key)| Ok((*key, *version?.ok_or("a row is gone")?))).collect()
     }
@@ -60,10 +61,10 @@ impl Ours {
     /// What a list does with the rows that it has read by itself. It shows what
     /// it read, and keeps it for those who come later.
     async fn reserve(&self, key: i64) -> Result<i64, BoxError> {
-        let reservation = self.cache.reserve(&key);
+        let reservation = self.cache.reserve(&key).await;
         let version = timeout(DEADLINE_OF_LOADS, Arc::clone(&self.source).version(key)).await;
         let version = version??.ok_or("a row is gone")?;
-        reservation.insert(version);
+        reservation.insert(version).await;
         Ok(version)
     }
 
@@ -100,7 +101,7 @@ impl Subject for Ours {
         match draw {
             // Only a row with one writer may be inserted.
             _ if key == OWNED && draw.is_multiple_of(2) => {
-                self.cache.insert(&key, version).await
+                self.cache.insert(&key, version).await.unwrap();
             }
             0..8 => self.cache.clear().await.unwrap(),
             _ => self.invalidate(key).await,

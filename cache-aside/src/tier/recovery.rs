@@ -1,0 +1,87 @@
+//! Finding out that a shared store works again, and paying what is owed to it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Tier;
+use super::owed::Debt;
+use crate::shared::SharedError;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// A probe may have to connect.
+const PROBE: Duration = Duration::from_secs(3);
+
+impl<V: Send + Sync + 'static> Tier<V> {
+    /// Starts the task that ends when every breaker is closed and nothing is owed, or
+    /// when the cache is gone.
+    pub(super) fn recover(self: &Arc<Self>) {
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
+        // Without one, the next failure in a runtime starts it.
+        let Some(runtime) = runtime else { return };
+        if !self.recovering.swap(true, Ordering::AcqRel) {
+            runtime.spawn(recovery(Arc::downgrade(self)));
+        }
+    }
+
+    /// Whether all is well.
+    async fn try_to_recover(self: &Arc<Self>) -> bool {
+        for (domain, breaker) in self.breakers.iter().enumerate() {
+            if breaker.is_open() && self.probe(domain).await.is_ok() {
+                breaker.close();
+                self.metrics.closed();
+                tracing::info!(cache = %self.cache, domain, "the shared store works again");
+            }
+        }
+        for (ticket, debt) in self.owed.list() {
+            if self.pay(&debt).await.is_ok() {
+                self.owed.paid(ticket, &debt);
+                self.metrics.owed(self.owed.len());
+            }
+        }
+        self.is_well()
+    }
+
+    async fn probe(&self, domain: usize) -> Result<(), SharedError> {
+        let probe = tokio::time::timeout(PROBE, self.store.probe(domain)).await;
+        probe.unwrap_or(Err(SharedError::Timeout(PROBE)))
+    }
+
+    async fn pay(self: &Arc<Self>, debt: &Debt) -> Result<(), SharedError> {
+        match debt {
+            Debt::Key(key, floor) => {
+                self.ask(self.domain(key), self.store.invalidate(key, floor.as_ref())).await
+            }
+            Debt::Partition(partition, floors) => {
+                let domain = self.store.domain(*partition);
+                self.ask(domain, self.store.clear(*partition, *floors)).await
+            }
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.owed.is_empty() && !self.breakers.iter().any(super::Breaker::is_open)
+    }
+}
+
+async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>) {
+    let mut pause = FIRST;
+    loop {
+        // By chance, so that the instances of a service do not come in step.
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let Some(tier) = tier.upgrade() else { return };
+        if tier.try_to_recover().await {
+            tier.recovering.store(false, Ordering::Release);
+            // What failed just before found the task still there.
+            if tier.is_well() || tier.recovering.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            pause = FIRST;
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
