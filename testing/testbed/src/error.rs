@@ -49,6 +49,13 @@ pub enum Error {
         /// The refusal.
         source: tokio_postgres::Error,
     },
+    /// Redis refused a command.
+    Redis {
+        /// The first word of it.
+        command: String,
+        /// Its own words.
+        message: String,
+    },
     /// A state was not reached in time.
     Late {
         /// The state that was waited for, with what was seen instead.
@@ -97,6 +104,9 @@ impl fmt::Display for Error {
                 write!(f, "{program} is not running; call restart() first")
             }
             Self::Sql { doing, .. } => write!(f, "{doing}: PostgreSQL refused"),
+            Self::Redis { command, message } => {
+                write!(f, "Redis refused {command}: {message}")
+            }
             Self::Late { awaited, after } => write!(f, "not reached in {after:?}: {awaited}"),
             Self::Install { command, status } => {
                 write!(f, "`{command}` failed ({status}); its output above says why")
