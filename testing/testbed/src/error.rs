@@ -1,8 +1,9 @@
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 use std::{error, fmt, io};
 
-use crate::locate::Missing;
+use crate::locate::{Missing, Need};
 
 /// Why a server or a link could not do what was asked.
 ///
@@ -41,6 +42,11 @@ pub enum Error {
     NotRunning {
         /// Its file name.
         program: String,
+    },
+    /// The Redis of this machine was built without TLS.
+    WithoutTls {
+        /// Where it is.
+        program: PathBuf,
     },
     /// PostgreSQL refused a statement or a connection.
     Sql {
@@ -103,6 +109,13 @@ impl fmt::Display for Error {
             Self::NotRunning { program } => {
                 write!(f, "{program} is not running; call restart() first")
             }
+            Self::WithoutTls { program } => write!(
+                f,
+                "{} was built without TLS (BUILD_TLS=yes); name one that has it, as those of \
+                 Debian and Homebrew do, by {}",
+                program.display(),
+                Need::Redis.variable()
+            ),
             Self::Sql { doing, .. } => write!(f, "{doing}: PostgreSQL refused"),
             Self::Redis { command, message } => {
                 write!(f, "Redis refused {command}: {message}")

@@ -6,6 +6,7 @@ mod cluster;
 mod replica;
 mod reply;
 mod slot;
+mod tls;
 mod until;
 
 pub use self::builder::RedisBuilder;
@@ -22,6 +23,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use self::tls::Tls;
 use crate::error::Error;
 use crate::guard::ExitSignal;
 use crate::port::Port;
@@ -68,6 +70,7 @@ pub struct Redis {
     server: Server,
     /// For the other nodes of a cluster.
     bus: Option<Port>,
+    tls: Option<Tls>,
     /// Whom it replicates, for its next start.
     primary: Mutex<Option<SocketAddr>>,
 }
@@ -91,24 +94,31 @@ impl Redis {
         RedisBuilder::default()
     }
 
-    /// Where it listens.
+    /// Where it listens for applications.
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
-    /// The port it listens on.
+    /// The port it listens on for applications: that of TLS, if it has TLS.
     pub fn port(&self) -> u16 {
-        self.server.port()
+        self.tls.as_ref().map_or_else(|| self.server.port(), Tls::port)
     }
 
-    /// Its URL; there is no password.
+    /// Its URL, `rediss://` if it has TLS; there is no password.
     pub fn url(&self) -> String {
         self.url_at(self.addr())
     }
 
     /// Its URL by way of another address, such as a [`Link`](crate::link::Link)'s.
     pub fn url_at(&self, addr: SocketAddr) -> String {
-        format!("redis://{addr}/")
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{addr}/")
+    }
+
+    /// The certificate, in PEM, of the authority that a client must trust; none
+    /// without TLS.
+    pub fn ca_certificate(&self) -> Option<&str> {
+        self.tls.as_ref().map(Tls::ca_certificate)
     }
 
     /// Its PID, while it runs.
@@ -181,7 +191,8 @@ impl Redis {
         self.server.resume()
     }
 
-    /// Connects to it; with the password, if a setting demands one.
+    /// Connects to it; with the password, if a setting demands one, and never
+    /// by TLS: a server with TLS has a second port for this.
     ///
     /// # Errors
     ///
@@ -190,7 +201,7 @@ impl Redis {
         if self.pid().is_none() {
             return Err(Error::NotRunning { program: "redis-server".into() });
         }
-        connect(self.addr(), self.setting("requirepass")).await
+        connect(self.plain_addr(), self.setting("requirepass")).await
     }
 
     /// Sends one command on a connection of its own, and waits for its reply.
@@ -297,6 +308,11 @@ impl Redis {
         ReplicaBuilder::new(self)
     }
 
+    /// Where the testbed's own connections go.
+    fn plain_addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.server.port()).into()
+    }
+
     fn setting(&self, name: &str) -> Option<&str> {
         let mut set = self.settings.iter().rev();
         set.find(|(set, _)| set.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
@@ -312,7 +328,7 @@ impl Redis {
 
     async fn launch(&self) -> Result<(), Error> {
         let mut command = Command::new(&self.program);
-        command.args(["--bind", "127.0.0.1", "--port", &self.port().to_string()]);
+        command.args(["--bind", "127.0.0.1", "--port", &self.server.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
         // A replica need not wait for others who might come.
         command.args(["--repl-diskless-sync-delay", "0"]);
@@ -321,6 +337,9 @@ impl Redis {
             command.args(["--cluster-enabled", "yes"]);
             command.args(["--cluster-port", &bus.number().to_string()]);
         }
+        if let Some(tls) = &self.tls {
+            tls.configure(&mut command, self.bus.is_some());
+        }
         for (name, value) in &self.settings {
             command.arg(format!("--{name}")).arg(value);
         }
@@ -328,8 +347,14 @@ impl Redis {
             command.arg("--replicaof");
             command.args([primary.ip().to_string(), primary.port().to_string()]);
         }
-        let addr = self.addr();
-        self.server.start(command, ExitSignal::Terminate, || answers(addr)).await
+        let addr = self.plain_addr();
+        let started = self.server.start(command, ExitSignal::Terminate, || answers(addr)).await;
+        match started {
+            Err(Error::Exited { log, .. }) if tls::is_unknown(&log) => {
+                Err(Error::WithoutTls { program: self.program.clone() })
+            }
+            started => started,
+        }
     }
 }
 

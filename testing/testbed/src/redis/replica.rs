@@ -45,11 +45,11 @@ impl<'a> ReplicaBuilder<'a> {
     ///
     /// Dropped before it is done, nothing stays behind.
     pub async fn start(self) -> Result<Replica, Error> {
-        let link = Link::to(self.primary.addr())?;
+        let link = Link::to(self.primary.plain_addr())?;
         let redis = self.builder.prepare().await?;
         redis.set_primary(Some(link.addr()));
         redis.launch().await?;
-        let replica = Replica { redis, link, primary: self.primary.addr() };
+        let replica = Replica { redis, link, primary: self.primary.plain_addr() };
         replica.until_stream_is("up").await?;
         Ok(replica)
     }

@@ -53,6 +53,14 @@ impl RedisClusterBuilder {
         self
     }
 
+    /// Lets applications in by TLS alone, as [`RedisBuilder::tls`], with one
+    /// certificate for all nodes; among themselves they use TLS as well.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self) -> Self {
+        self.node = self.node.tls();
+        self
+    }
+
     /// Sets a configuration parameter of every node, as in `redis.conf`.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.node = self.node.setting(name, value);

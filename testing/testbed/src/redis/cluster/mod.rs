@@ -82,6 +82,12 @@ impl RedisCluster {
         self.nodes.iter().map(Redis::url).collect()
     }
 
+    /// The certificate, in PEM, of the authority that a client must trust; none
+    /// without TLS.
+    pub fn ca_certificate(&self) -> Option<&str> {
+        self.nodes[0].ca_certificate()
+    }
+
     /// The master that a key belongs to.
     ///
     /// # Errors
@@ -170,7 +176,11 @@ impl RedisCluster {
         let index = self.nodes.iter().position(|known| known.port() == node.port());
         let id = &self.ids[index.expect("the node is one of this cluster's")];
         let port = &port.to_string();
-        node.command(&["CONFIG", "SET", "cluster-announce-port", port]).await?;
+        let mut announce = vec!["CONFIG", "SET", "cluster-announce-port", port];
+        if node.tls.is_some() {
+            announce.extend(["cluster-announce-tls-port", port]);
+        }
+        node.command(&announce).await?;
         let awaited = format!("every node names {port} for {id}");
         until(&awaited, ONE_NODE * 20, || async move {
             for other in self.nodes.iter().filter(|node| node.pid().is_some()) {
