@@ -112,6 +112,15 @@ async fn a_killed_process_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_process_killed_with_a_redis_cluster_leaves_nothing() {
+    let mut victim = Victim::start("cluster");
+    // The watchdog; six nodes, of which one was killed; a primary and its replica.
+    assert_eq!(victim.family.len(), 8, "{:?}", victim.family);
+    victim.process.kill().unwrap();
+    victim.leaves_nothing().await;
+}
+
+#[tokio::test]
 async fn a_panic_leaves_nothing() {
     Victim::start("panic").leaves_nothing().await;
 }

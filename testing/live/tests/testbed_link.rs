@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use testbed::eventually;
 use testbed::link::{Direction, Link};
 use testbed::postgres::{Client, Postgres};
-use testbed::redis::Redis;
+use testbed::redis::{self, Redis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -209,6 +209,42 @@ async fn a_half_open_link_works_in_one_direction() {
 
     link.half_open(Direction::ToServer);
     assert!(timeout(LONG, Client::connect(&primary.url_at(link.addr()))).await.is_err());
+}
+
+#[tokio::test]
+async fn redis_is_slow_unreachable_and_half_open_by_its_link() {
+    let redis = Redis::start().await.unwrap();
+    let link = Link::to(redis.addr()).unwrap();
+    let mut client = redis::Client::connect(link.addr()).await.unwrap();
+
+    link.delay(Duration::from_millis(60));
+    let start = Instant::now();
+    client.command(&["SET", "k", "slow"]).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(120), "{:?}", start.elapsed());
+    link.heal();
+
+    // Nothing arrives: the value stays.
+    link.blackhole();
+    let mut new = redis::Client::connect(link.addr()).await.unwrap();
+    for client in [&mut client, &mut new] {
+        assert!(timeout(LONG, client.command(&["SET", "k", "lost"])).await.is_err());
+    }
+    assert_eq!(redis.command(&["GET", "k"]).await.unwrap().text(), Some("slow"));
+    link.heal();
+
+    // The command arrives, its reply does not: the caller cannot know.
+    let mut client = redis::Client::connect(link.addr()).await.unwrap();
+    client.command(&["PING"]).await.unwrap();
+    link.half_open(Direction::ToClient);
+    assert!(timeout(LONG, client.command(&["SET", "k", "unknown"])).await.is_err());
+    assert_eq!(redis.command(&["GET", "k"]).await.unwrap().text(), Some("unknown"));
+    link.heal();
+
+    link.cut();
+    assert!(redis::Client::connect(link.addr()).await.is_err());
+    link.heal();
+    let mut client = redis::Client::connect(link.addr()).await.unwrap();
+    assert_eq!(client.command(&["GET", "k"]).await.unwrap().text(), Some("unknown"));
 }
 
 #[tokio::test]

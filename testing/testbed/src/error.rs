@@ -1,8 +1,9 @@
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 use std::{error, fmt, io};
 
-use crate::locate::Missing;
+use crate::locate::{Missing, Need};
 
 /// Why a server or a link could not do what was asked.
 ///
@@ -42,12 +43,24 @@ pub enum Error {
         /// Its file name.
         program: String,
     },
+    /// The Redis of this machine was built without TLS.
+    WithoutTls {
+        /// Where it is.
+        program: PathBuf,
+    },
     /// PostgreSQL refused a statement or a connection.
     Sql {
         /// What was being done.
         doing: String,
         /// The refusal.
         source: tokio_postgres::Error,
+    },
+    /// Redis refused a command.
+    Redis {
+        /// The first word of it.
+        command: String,
+        /// Its own words.
+        message: String,
     },
     /// A state was not reached in time.
     Late {
@@ -96,7 +109,17 @@ impl fmt::Display for Error {
             Self::NotRunning { program } => {
                 write!(f, "{program} is not running; call restart() first")
             }
+            Self::WithoutTls { program } => write!(
+                f,
+                "{} was built without TLS (BUILD_TLS=yes); name one that has it, as those of \
+                 Debian and Homebrew do, by {}",
+                program.display(),
+                Need::Redis.variable()
+            ),
             Self::Sql { doing, .. } => write!(f, "{doing}: PostgreSQL refused"),
+            Self::Redis { command, message } => {
+                write!(f, "Redis refused {command}: {message}")
+            }
             Self::Late { awaited, after } => write!(f, "not reached in {after:?}: {awaited}"),
             Self::Install { command, status } => {
                 write!(f, "`{command}` failed ({status}); its output above says why")

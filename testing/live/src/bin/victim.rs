@@ -1,16 +1,17 @@
 //! A process that has servers, for the tests of the clean-up: it prints the folder
 //! that they live in, and ends as it is told, or is killed.
 //!
-//! `victim wait | crash | panic | exit | starting`
+//! `victim wait | crash | panic | exit | starting | cluster`
 
 #![allow(clippy::unwrap_used, reason = "it is a part of a test")]
 
+use std::future::pending;
 use std::process::Command;
 use std::time::Duration;
 
 use testbed::guard::{ExitSignal, spawn_guarded};
 use testbed::postgres::Postgres;
-use testbed::redis::Redis;
+use testbed::redis::{Redis, RedisCluster};
 use testbed::{Folder, eventually};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,6 +27,17 @@ async fn main() {
             let primary = Postgres::start().await.unwrap();
             drop(primary.replica().await.unwrap());
         }
+    }
+
+    if mode == "cluster" {
+        let cluster = RedisCluster::builder().replicas_per_master(1).start().await.unwrap();
+        let primary = Redis::start().await.unwrap();
+        let _replica = primary.replica().await.unwrap();
+        primary.save().await.unwrap();
+        cluster.nodes()[0].pause_process().unwrap();
+        cluster.nodes()[1].kill().await.unwrap();
+        println!("{root}");
+        return pending().await;
     }
 
     let primary = Postgres::start().await.unwrap();
