@@ -1,0 +1,4 @@
+//! The second tier on a real Redis.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod basics;
