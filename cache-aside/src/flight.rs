@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,11 +32,18 @@ pub(crate) struct Shard<K, V> {
 /// All loads of one cache that are under way.
 pub(crate) struct Flights<K, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
+    turns: AtomicU64,
 }
 
 impl<K: Eq + Hash, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
+        Self { shards, turns: AtomicU64::new(0) }
+    }
+
+    /// A turn after all that were taken before.
+    pub(crate) fn turn(&self) -> Turn {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The flights of `hash`. While it is held, none of them starts or ends.
@@ -64,6 +72,7 @@ impl<K, V> Shard<K, V> {
 /// One load under way, or its error while that is kept.
 pub(crate) struct Flight<V> {
     began: Tick,
+    turn: Turn,
     landed: watch::Sender<Option<Landed<V>>>,
 }
 
@@ -73,6 +82,10 @@ struct Landed<V> {
     standing: Standing,
     until: Tick,
 }
+
+/// The order in which reads and flights begin. A clock would not do: two of them may
+/// begin in one tick.
+pub(crate) type Turn = u64;
 
 /// For whom an outcome is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +100,19 @@ pub(crate) enum Standing {
 }
 
 impl<V> Flight<V> {
-    pub(crate) fn new(began: Tick) -> Self {
-        Self { began, landed: watch::Sender::new(None) }
+    pub(crate) fn new(began: Tick, turn: Turn) -> Self {
+        Self { began, turn, landed: watch::Sender::new(None) }
     }
 
     pub(crate) fn publish(&self, outcome: Outcome<V>, standing: Standing, until: Tick) {
         self.landed.send_replace(Some(Landed { outcome, standing, until }));
     }
 
-    /// Whether an outcome of that standing is good for one who came at `start`.
-    pub(crate) fn serves(&self, standing: Standing, start: Tick) -> bool {
+    /// Whether an outcome of that standing is good for one who came at `turn`.
+    pub(crate) fn serves(&self, standing: Standing, turn: Turn) -> bool {
         match standing {
             Standing::Sound => true,
-            Standing::Own => start <= self.began,
+            Standing::Own => turn < self.turn,
             Standing::Void => false,
         }
     }

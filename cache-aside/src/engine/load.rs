@@ -145,7 +145,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             }
             _ => {}
         }
-        let flight = Arc::new(Flight::new(now));
+        let flight = Arc::new(Flight::new(now, self.flights.turn()));
         shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
         let engine = Arc::clone(self);
         Ok(Landing {
@@ -301,9 +301,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         &self.key.0
     }
 
-    pub(super) fn succeed(mut self, loaded: Loaded<V>) {
+    pub(super) fn succeed(self, loaded: Loaded<V>) {
+        self.succeed_for(loaded, Standing::Sound);
+    }
+
+    /// Succeeds, for those of that standing.
+    pub(super) fn succeed_for(mut self, loaded: Loaded<V>, standing: Standing) {
         self.engine.fill(&self.key.0, self.hash, self.stamp, self.began, &loaded);
-        self.land(Ok(loaded.value), Standing::Sound);
+        self.land(Ok(loaded.value), standing);
     }
 
     pub(super) fn fail(self, error: Error) {

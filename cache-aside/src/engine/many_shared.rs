@@ -12,7 +12,7 @@ use super::shared::{Glance, Seen, standing};
 use super::{Engine, Look};
 use crate::clock::Tick;
 use crate::error::BoxError;
-use crate::flight::{Flight, Outcome, Standing};
+use crate::flight::{Flight, Outcome, Standing, Turn};
 use crate::key::{CacheKey, KeyEncoder};
 use crate::loaded::{Batch, Floor, LoadCause, Loaded};
 use crate::metrics::Request;
@@ -58,7 +58,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: Fn(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
-        let start = self.clock.now();
+        let turn = self.flights.turn();
         let mut outcomes: Vec<Option<Outcome<V>>> = keys.iter().map(|_| None).collect();
         let mut wanted = Vec::new();
         for (at, key) in keys.iter().enumerate() {
@@ -80,7 +80,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         // Again for those whose load turns out to be from before this call.
         while !wanted.is_empty() {
             let waiting = self.seek(tier, keys, wanted, &make, &mut outcomes).await;
-            wanted = self.gather(tier, waiting, start, &mut outcomes).await;
+            wanted = self.gather(tier, waiting, turn, &mut outcomes).await;
         }
         outcomes.into_iter().map(|outcome| outcome.expect("each key was answered")).collect()
     }
@@ -125,17 +125,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                     continue;
                 }
                 Glance::Renew(entry, id, why) => {
-                    self.copy(key, hash, &entry);
-                    if why == LoadCause::Early {
-                        self.metrics.request(Request::Shared);
-                    } else {
+                    self.count_renewed(why);
+                    if why != LoadCause::Early {
                         renewed_for = why;
-                        self.metrics.request(Request::Stale);
                     }
                     if let Seat::Lead(landing) = self.board(key, hash, Some(&entry.life)) {
                         let seen = Seen::Record(Some(id));
                         renewals.push(Start { landing, bytes: wanted.bytes, seen });
                     }
+                    self.copy(key, hash, &entry);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
                 }
@@ -168,7 +166,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         &self,
         tier: &Arc<Tier<V>>,
         waiting: Vec<Waiting<V>>,
-        start: Tick,
+        turn: Turn,
         outcomes: &mut [Option<Outcome<V>>],
     ) -> Vec<Wanted<V>> {
         let mut again = Vec::new();
@@ -176,7 +174,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let outcome = if own {
                 Some(self.outcome(&flight, self.waiting_limit()).await.0)
             } else {
-                self.join(&flight, start).await
+                self.join(&flight, turn).await
             };
             let Some(outcome) = outcome else {
                 again.push(wanted);
@@ -229,8 +227,9 @@ struct Loading<K: CacheKey, V: Send + Sync + 'static> {
     bytes: Vec<u8>,
     /// With the moment at which it was asked for.
     lease: Option<Lease>,
-    /// Whether what is loaded may be kept in this process without a lease.
-    free: bool,
+    /// For whom what is loaded is good without a lease, if it may be kept in this
+    /// process.
+    free: Option<Standing>,
 }
 
 /// One load for all. It does not wait for other processes, two of which could wait
@@ -263,11 +262,15 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
         let (lease, free) = match claim {
             Claim::Leased(lease, floor) => {
                 known = known.and(floor);
-                (Some(lease), false)
+                (Some(lease), None)
             }
             Claim::Silent => {
                 known = VersionFloor::Unknown;
-                (None, true)
+                (None, Some(tier.standing_without(&bytes)))
+            }
+            Claim::Full => {
+                known = VersionFloor::Unknown;
+                (None, Some(Standing::Own))
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
@@ -277,7 +280,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
                 }
                 None => {
                     known = VersionFloor::Unknown;
-                    (None, false)
+                    (None, None)
                 }
             },
             Claim::Held if cause != LoadCause::Miss => {
@@ -286,7 +289,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Held | Claim::Replace(_) => {
                 known = VersionFloor::Unknown;
-                (None, false)
+                (None, None)
             }
         };
         loading.push(Loading { landing, bytes, lease, free });
@@ -323,14 +326,14 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
     for mut load in loading {
         // What the source does not return, it does not have.
         let found = loaded.remove(load.landing.key()).unwrap_or_else(Loaded::absent);
-        match load.lease.take() {
-            Some(lease) => {
+        match (load.lease.take(), load.free) {
+            (Some(lease), _) => {
                 load.landing.take_off();
                 let lifetime = engine.lifetime(load.landing.key(), &found);
                 leased.push((load, lease, found, lifetime));
             }
-            None if load.free => load.landing.succeed(found),
-            None => load.landing.land_with(Ok(found.value), Standing::Own),
+            (None, Some(standing)) => load.landing.succeed_for(found, standing),
+            (None, None) => load.landing.land_with(Ok(found.value), Standing::Own),
         }
     }
     let writings: Vec<Writing<'_, V>> = leased

@@ -116,6 +116,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
     }
 
+    /// Whether anything is kept in this process.
+    fn keeps_copies(&self) -> bool {
+        self.tier.is_none() || !self.copy_ttl.is_zero()
+    }
+
     /// Stores what a load brought, unless its epoch is over.
     pub(crate) fn fill(
         &self,
@@ -146,6 +151,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         began: Tick,
         loaded: &Loaded<V>,
     ) -> bool {
+        if !self.keeps_copies() {
+            return lifetime.is_some();
+        }
         if self.epochs.stamp(hash) != stamp {
             self.metrics.fill(Fill::Overtaken);
             return false;

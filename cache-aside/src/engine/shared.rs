@@ -12,7 +12,7 @@ use super::write::Held;
 use crate::clock::{Tick, nanos};
 use crate::epoch::Stamp;
 use crate::error::{BoxError, Error};
-use crate::flight::{Flight, Outcome, Standing};
+use crate::flight::{Flight, Outcome, Standing, Turn};
 use crate::key::{CacheKey, KeyEncoder};
 use crate::loaded::{Floor, LoadCause, LoadContext, Loaded};
 use crate::metrics::{Request, SharedWait};
@@ -73,8 +73,9 @@ enum Right<V> {
     Value(Entry<V>, Standing),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
-    /// The tier is silent: as if there were none.
-    Free,
+    /// The tier has no say: what is loaded may be kept in this process, and is good for
+    /// those of that standing.
+    Free(Standing),
     /// Somebody else holds the lease and is slow: the value is only passed on.
     Uncached,
     /// Somebody else renews it.
@@ -93,11 +94,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
-        let (hash, start) = (self.hash(key), self.clock.now());
+        let (hash, turn) = (self.hash(key), self.flights.turn());
         let bytes = KeyEncoder::bytes_of(key);
         loop {
             if let Some(flight) = self.under_way(key, hash) {
-                match self.join(&flight, start).await {
+                match self.join(&flight, turn).await {
                     Some(Ok(value)) => return Ok(value),
                     Some(Err(error)) => {
                         return self.or_aged_of(tier, &bytes, hash, error).await;
@@ -114,16 +115,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                     return Ok(entry.value);
                 }
                 Glance::Renew(entry, id, cause) => {
-                    self.copy(key, hash, &entry);
-                    self.metrics.request(if cause == LoadCause::Early {
-                        Request::Shared
-                    } else {
-                        Request::Stale
-                    });
+                    self.count_renewed(cause);
+                    // Its copy is made after that: a fresh one is no reason to renew.
                     if let Seat::Lead(landing) = self.board(key, hash, Some(&entry.life)) {
                         let seen = Seen::Record(Some(id));
                         self.launch_shared(tier, landing, cause, seen, make);
                     }
+                    self.copy(key, hash, &entry);
                     return Ok(entry.value);
                 }
                 // What this process has may be old if the tier has nothing; if the tier
@@ -137,7 +135,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                     return Ok(value);
                 }
                 Seat::Join(flight) => {
-                    if let Some(outcome) = self.join(&flight, start).await {
+                    if let Some(outcome) = self.join(&flight, turn).await {
                         return self.or_aged(outcome, hash, aged);
                     }
                 }
@@ -198,10 +196,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 
     /// The outcome of somebody else's flight; nothing if it says nothing to one who
-    /// came at `start`.
-    pub(super) async fn join(&self, flight: &Flight<V>, start: Tick) -> Option<Outcome<V>> {
+    /// came at `turn`.
+    pub(super) async fn join(&self, flight: &Flight<V>, turn: Turn) -> Option<Outcome<V>> {
         let (outcome, standing) = self.outcome(flight, self.waiting_limit()).await;
-        let serves = flight.serves(standing, start) || cfg!(broken = "no_standing");
+        let serves = flight.serves(standing, turn) || cfg!(broken = "no_standing");
         serves.then(|| {
             self.metrics.request(Request::Joined);
             outcome
@@ -248,7 +246,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 
     /// Keeps a copy of what the tier has, unless an invalidation came meanwhile.
     pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>) {
-        if self.copy_ttl.is_zero() || self.epochs.stamp(hash) != entry.life.stamp {
+        if !self.keeps_copies() || self.epochs.stamp(hash) != entry.life.stamp {
             return;
         }
         let life = entry.life.shown_for(self.copy_ttl, self.clock.now());
@@ -258,6 +256,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(super) fn count_shared(&self, life: &Life) {
         let how = if life.negative { Request::Negative } else { Request::Shared };
         self.metrics.request(how);
+    }
+
+    pub(super) fn count_renewed(&self, cause: LoadCause) {
+        let early = cause == LoadCause::Early;
+        self.metrics.request(if early { Request::Shared } else { Request::Stale });
     }
 
     /// Starts to load one key as a task of its own: asks the tier for the lease, loads,
@@ -295,7 +298,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         seen: Seen,
     ) -> Right<V> {
         if seen.is_silent() {
-            return Right::Free;
+            return Right::Free(tier.standing_without(bytes));
         }
         // A copy's dates are those of its record but for the time that the tier took to
         // answer.
@@ -309,7 +312,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loop {
             let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match tier.acquire(bytes, seen).await {
-                Claim::Silent => return Right::Free,
+                Claim::Silent => return Right::Free(tier.standing_without(bytes)),
+                Claim::Full => return Right::Free(Standing::Own),
                 Claim::Leased(lease, floor) => {
                     if waited {
                         tier.waited(SharedWait::Taken);
@@ -399,7 +403,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Claim::Leased(lease, _) => return Held::Lease(lease),
                 Claim::Copied(Copied { id, .. }) | Claim::Replace(id) => seen = Some(id),
                 Claim::Held => return Held::Nothing,
-                Claim::Silent => return Held::Epoch,
+                Claim::Full | Claim::Silent => return Held::Epoch,
             }
         }
         Held::Nothing
@@ -424,9 +428,9 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);
-            Some((lease, asked))
+            Ok((lease, asked))
         }
-        Right::Free => None,
+        Right::Free(standing) => Err(standing),
         Right::Uncached => {
             return match engine.bounded(load).await {
                 Ok(loaded) => landing.land_with(Ok(loaded.value), Standing::Own),
@@ -436,11 +440,10 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     };
     let outcome = engine.bounded(load).await;
     let (loaded, (lease, began)) = match (outcome, lease) {
-        (Ok(loaded), Some(lease)) => (loaded, lease),
-        // There is no tier to ask, so a load may be shared as without one.
-        (Ok(loaded), None) => return landing.succeed(loaded),
+        (Ok(loaded), Ok(lease)) => (loaded, lease),
+        (Ok(loaded), Err(standing)) => return landing.succeed_for(loaded, standing),
         (Err(error), lease) => {
-            if let Some((lease, _)) = &lease {
+            if let Ok((lease, _)) = &lease {
                 tier.release(&[(&bytes, lease)]).await;
             }
             return landing.fail_for(error, engine.error_ttl).await;

@@ -181,6 +181,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 kept.await == (Written::Stored, true)
             }
             (Held::Nothing, _) => false,
+            (Held::Epoch, Some(_)) if !self.keeps_copies() => false,
             _ => self.fill(key, hash, stamp, began, loaded),
         }
     }

@@ -7,17 +7,19 @@ mod owed;
 mod recovery;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::body::Body;
 use self::breaker::Breaker;
 use self::owed::{Debt, Owed};
 use crate::codec::Codec;
+use crate::flight::Standing;
 use crate::metrics::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::shared::{
     Acquired, AnyShared, Ask, Fill, Filled, Floor, Found, Lease, Reading, Record, RecordId,
@@ -37,6 +39,7 @@ pub(crate) struct Tier<V> {
     breakers: Box<[Breaker]>,
     owed: Owed,
     recovering: AtomicBool,
+    recovered: Mutex<Option<Instant>>,
     runtime: Option<Handle>,
     metrics: SharedMetrics,
 }
@@ -84,6 +87,8 @@ pub(crate) enum Claim<V> {
     Replace(RecordId),
     Leased(Lease, VersionFloor),
     Held,
+    /// There is no room for a lease. Invalidations work all the same.
+    Full,
     Silent,
 }
 
@@ -128,6 +133,7 @@ impl<V: Send + Sync + 'static> Tier<V> {
             breakers: (0..DOMAINS).map(|_| Breaker::default()).collect(),
             owed: Owed::new(settings.owed, store.partitions()),
             recovering: AtomicBool::new(false),
+            recovered: Mutex::new(None),
             runtime: Handle::try_current().ok(),
             metrics: SharedMetrics::new(cache),
             settings,
@@ -153,6 +159,12 @@ impl<V: Send + Sync + 'static> Tier<V> {
     pub(crate) fn is_silent(&self, key: &[u8]) -> bool {
         let partition = self.store.partition(key);
         self.breaker(self.store.domain(partition)).is_open() || self.owed.covers(partition, key)
+    }
+
+    /// For whom a load of `key` is good without a lease. With the breaker open, for all
+    /// who wait: the source must not be asked twice as often because the tier is gone.
+    pub(crate) fn standing_without(&self, key: &[u8]) -> Standing {
+        if self.breaker(self.domain(key)).is_open() { Standing::Sound } else { Standing::Own }
     }
 
     /// Asks the store, within the time limit, unless it failed shortly before.
@@ -314,6 +326,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
             self.ask(*domain, self.store.acquire(&asks)).await
         });
         for ((_, at), answer) in groups.iter().zip(join_all(asked).await) {
+            if matches!(answer, Err(SharedError::Full(_))) {
+                at.iter().for_each(|n| claims[*n] = Claim::Full);
+            }
             for (n, acquired) in at.iter().zip(answer.into_iter().flatten()) {
                 claims[*n] = match acquired {
                     Acquired::Leased(lease, floor) => Claim::Leased(lease, floor),

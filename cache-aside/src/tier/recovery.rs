@@ -1,10 +1,11 @@
 //! Finding out that a shared store works again, and paying what is owed to it.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::Tier;
 use super::owed::Debt;
@@ -12,6 +13,9 @@ use crate::shared::SharedError;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// What fails again this soon after it worked goes on being asked seldom.
+const CALM: Duration = Duration::from_secs(10);
 
 /// A probe may have to connect.
 const PROBE: Duration = Duration::from_secs(3);
@@ -24,7 +28,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
         // Without one, the next failure in a runtime starts it.
         let Some(runtime) = runtime else { return };
         if !self.recovering.swap(true, Ordering::AcqRel) {
-            runtime.spawn(recovery(Arc::downgrade(self)));
+            let pause = self.last_recovery().filter(|at| at.elapsed() < CALM);
+            let pause = pause.map_or(FIRST, |_| LONGEST);
+            runtime.spawn(recovery(Arc::downgrade(self), pause));
         }
     }
 
@@ -63,18 +69,26 @@ impl<V: Send + Sync + 'static> Tier<V> {
         }
     }
 
+    fn last_recovery(&self) -> Option<Instant> {
+        *self.recovered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_recovery(&self) {
+        *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     fn is_well(&self) -> bool {
         self.owed.is_empty() && !self.breakers.iter().any(super::Breaker::is_open)
     }
 }
 
-async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>) {
-    let mut pause = FIRST;
+async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>, mut pause: Duration) {
     loop {
         // By chance, so that the instances of a service do not come in step.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         let Some(tier) = tier.upgrade() else { return };
         if tier.try_to_recover().await {
+            tier.note_recovery();
             tier.recovering.store(false, Ordering::Release);
             // What failed just before found the task still there.
             if tier.is_well() || tier.recovering.swap(true, Ordering::AcqRel) {

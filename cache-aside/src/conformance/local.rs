@@ -1,11 +1,3 @@
-//! The test suite for a [`Store`] of one's own.
-//!
-//! ```
-//! use cache_aside::{Moka, conformance};
-//!
-//! conformance::store(Moka::entries);
-//! ```
-
 use std::sync::Arc;
 use std::time::Duration;
 
