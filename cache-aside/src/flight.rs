@@ -73,6 +73,8 @@ impl<K, V> Shard<K, V> {
 pub(crate) struct Flight<V> {
     began: Tick,
     turn: Turn,
+    /// Whether there is something to serve meanwhile.
+    renews: bool,
     landed: watch::Sender<Option<Landed<V>>>,
 }
 
@@ -100,8 +102,8 @@ pub(crate) enum Standing {
 }
 
 impl<V> Flight<V> {
-    pub(crate) fn new(began: Tick, turn: Turn) -> Self {
-        Self { began, turn, landed: watch::Sender::new(None) }
+    pub(crate) fn new(began: Tick, turn: Turn, renews: bool) -> Self {
+        Self { began, turn, renews, landed: watch::Sender::new(None) }
     }
 
     pub(crate) fn publish(&self, outcome: Outcome<V>, standing: Standing, until: Tick) {
@@ -115,6 +117,10 @@ impl<V> Flight<V> {
             Standing::Own => turn < self.turn,
             Standing::Void => false,
         }
+    }
+
+    pub(crate) fn renews(&self) -> bool {
+        self.renews
     }
 
     /// Whether it may be joined. Not if it is so far past its deadline that

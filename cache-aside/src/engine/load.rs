@@ -106,7 +106,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         hash: u64,
         seen: Option<&Life>,
     ) -> Seat<K, V> {
-        let landing = match self.enter(key, hash) {
+        let landing = match self.enter(key, hash, seen.is_some()) {
             Ok(landing) => landing,
             Err(flight) => return Seat::Join(flight),
         };
@@ -126,7 +126,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 
     /// A new flight for `key`, or the one that is under way.
-    fn enter(self: &Arc<Self>, key: &K, hash: u64) -> Result<Landing<K, V>, Arc<Flight<V>>> {
+    fn enter(
+        self: &Arc<Self>,
+        key: &K,
+        hash: u64,
+        renews: bool,
+    ) -> Result<Landing<K, V>, Arc<Flight<V>>> {
         let mut shard = self.flights.shard(hash);
         let now = self.clock.now();
         // Before the store and before the source: this is the value's stamp.
@@ -145,7 +150,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             }
             _ => {}
         }
-        let flight = Arc::new(Flight::new(now, self.flights.turn()));
+        let flight = Arc::new(Flight::new(now, self.flights.turn(), renews));
         shard.flights.insert(flight_key.clone(), Arc::clone(&flight));
         let engine = Arc::clone(self);
         Ok(Landing {

@@ -186,13 +186,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
     }
 
-    /// The flight of `key` that may be joined now.
+    /// The flight of `key` that those who find nothing wait for. One that renews is not
+    /// waited for: the tier has something to serve.
     pub(super) fn under_way(&self, key: &K, hash: u64) -> Option<Arc<Flight<V>>> {
         let limit = nanos(self.waiting_limit());
         let shard = self.flights.shard(hash);
         let (stamp, now) = (self.epochs.stamp(hash), self.clock.now());
         let flight = shard.flights.get(&(key.clone(), stamp))?;
-        flight.is_open(now, limit).then(|| Arc::clone(flight))
+        (flight.is_open(now, limit) && !flight.renews()).then(|| Arc::clone(flight))
     }
 
     /// The outcome of somebody else's flight; nothing if it says nothing to one who
