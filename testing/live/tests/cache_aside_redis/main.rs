@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod basics;
+mod conforms;
