@@ -83,7 +83,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             && !matches!(verdict, Some(Verdict::Fresh | Verdict::Early))
             && let Sought::Copied(copied) = second.read(&bytes).await
         {
-            let found = self.entry(copied, stamp).life;
+            let found = self.entry(copied, stamp, self.clock.now()).life;
             (life, tier) = (Some(found), Some(TierName::Shared));
             verdict = Some(self.verdict_now(&found, hash));
         }

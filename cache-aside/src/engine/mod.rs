@@ -103,8 +103,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     /// an invalidation that fell before this call is seen.
     #[inline]
     fn judge(&self, life: &Life, hash: u64) -> (Verdict, Tick) {
-        let (stamp, now) = (self.epochs.stamp(hash), self.clock.now());
-        (self.policy.verdict(life, stamp, now, || 1.0 - fastrand::f64()), now)
+        let stamp = self.epochs.stamp(hash);
+        let now = self.clock.now();
+        (self.verdict(life, stamp, now), now)
+    }
+
+    #[inline]
+    fn verdict(&self, life: &Life, stamp: Stamp, now: Tick) -> Verdict {
+        self.policy.verdict(life, stamp, now, || 1.0 - fastrand::f64())
     }
 
     #[inline]

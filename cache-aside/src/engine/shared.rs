@@ -191,9 +191,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(super) fn under_way(&self, key: &K, hash: u64) -> Option<Arc<Flight<V>>> {
         let limit = nanos(self.waiting_limit());
         let shard = self.flights.shard(hash);
-        let (stamp, now) = (self.epochs.stamp(hash), self.clock.now());
-        let flight = shard.flights.get(&(key.clone(), stamp))?;
-        (flight.is_open(now, limit) && !flight.renews()).then(|| Arc::clone(flight))
+        if shard.flights.is_empty() {
+            return None;
+        }
+        let flight = shard.flights.get(&(key.clone(), self.epochs.stamp(hash)))?;
+        (flight.is_open(self.clock.now(), limit) && !flight.renews())
+            .then(|| Arc::clone(flight))
     }
 
     /// The outcome of somebody else's flight; nothing if it says nothing to one who
@@ -214,9 +217,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             Sought::Missing(id) => return Glance::Load { seen: Seen::Record(id), aged: None },
             Sought::Silent => return Glance::Load { seen: Seen::Silent, aged: None },
         };
-        let id = copied.id;
-        let entry = self.entry(copied, stamp);
-        match self.judge(&entry.life, hash).0 {
+        let (id, now) = (copied.id, self.clock.now());
+        let entry = self.entry(copied, stamp, now);
+        match self.verdict(&entry.life, self.epochs.stamp(hash), now) {
             Verdict::Fresh => Glance::Serve(entry),
             Verdict::Early => Glance::Renew(entry, id, LoadCause::Early),
             Verdict::Revalidate => Glance::Renew(entry, id, LoadCause::Revalidate),
@@ -232,8 +235,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     }
 
     /// A record on this process's clock.
-    pub(super) fn entry(&self, copied: Copied<V>, stamp: Stamp) -> Entry<V> {
-        let began = self.clock.now().saturating_sub(nanos(copied.age));
+    pub(super) fn entry(&self, copied: Copied<V>, stamp: Stamp, now: Tick) -> Entry<V> {
+        let began = now.saturating_sub(nanos(copied.age));
         let negative = copied.value.is_none();
         let life = Life::new(stamp, began, copied.fresh, nanos(copied.cost), negative);
         Entry { value: copied.value, life }
@@ -241,7 +244,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 
     /// A record as an entry, if it is to be served as it is.
     pub(super) fn fresh(&self, copied: Copied<V>, hash: u64, stamp: Stamp) -> Option<Entry<V>> {
-        let entry = self.entry(copied, stamp);
+        let entry = self.entry(copied, stamp, self.clock.now());
         (self.judge(&entry.life, hash).0 == Verdict::Fresh).then_some(entry)
     }
 
@@ -323,7 +326,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 }
                 Claim::Copied(copied) => {
                     let id = copied.id;
-                    let entry = self.entry(copied, stamp);
+                    let entry = self.entry(copied, stamp, self.clock.now());
                     // One that is to be renewed early was seen by its renewer.
                     if entry.life.expires > worn
                         && self.judge(&entry.life, hash).0 == Verdict::Fresh

@@ -155,10 +155,17 @@ impl<V: Send + Sync + 'static> Tier<V> {
         &self.breakers[domain % DOMAINS]
     }
 
-    /// Whether what the tier says of `key` counts.
+    /// Whether what the tier says of `key` does not count.
     pub(crate) fn is_silent(&self, key: &[u8]) -> bool {
+        self.speaker(key).is_none()
+    }
+
+    /// The domain to ask about `key`, if what it says counts.
+    fn speaker(&self, key: &[u8]) -> Option<usize> {
         let partition = self.store.partition(key);
-        self.breaker(self.store.domain(partition)).is_open() || self.owed.covers(partition, key)
+        let domain = self.store.domain(partition);
+        let silent = self.breaker(domain).is_open() || self.owed.covers(partition, key);
+        (!silent).then_some(domain)
     }
 
     /// For whom a load of `key` is good without a lease. With the breaker open, for all
@@ -202,12 +209,12 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     pub(crate) async fn read(self: &Arc<Self>, key: &[u8]) -> Sought<V> {
-        if self.is_silent(key) {
+        let Some(domain) = self.speaker(key) else {
             self.metrics.read(SharedRead::Bypass);
             return Sought::Silent;
-        }
+        };
         let keys = [key];
-        match self.ask(self.domain(key), self.store.read(&keys)).await {
+        match self.ask(domain, self.store.read(&keys)).await {
             Ok(mut readings) => self.understand(readings.pop().unwrap_or(Reading::Missing)),
             Err(_) => {
                 self.metrics.read(SharedRead::Error);
@@ -245,10 +252,7 @@ impl<V: Send + Sync + 'static> Tier<V> {
     fn groups<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Vec<usize>)> {
         let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
         for (n, key) in keys.enumerate() {
-            if self.is_silent(key) {
-                continue;
-            }
-            let domain = self.domain(key);
+            let Some(domain) = self.speaker(key) else { continue };
             match groups.iter_mut().find(|(other, _)| *other == domain) {
                 Some((_, group)) => group.push(n),
                 None => groups.push((domain, vec![n])),
