@@ -7,7 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::io;
 
-use cache_aside::{Batch, Loaded};
+use cache_aside::shared::{Fault, InMemory};
+use cache_aside::{Batch, CacheAside, Clock, Loaded};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::{SECOND, Source, builder, settle};
 use tokio::time::advance;
@@ -20,7 +21,7 @@ fn series(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
         let count = match value {
             DebugValue::Counter(n) => n,
             DebugValue::Histogram(samples) => samples.len() as u64,
-            DebugValue::Gauge(_) => panic!("no gauges"),
+            DebugValue::Gauge(n) => n.0 as u64,
         };
         let mut labels = key.key().labels().map(|label| label.value().to_owned());
         assert_eq!(labels.next().as_deref(), Some("test"));
@@ -144,4 +145,54 @@ async fn an_absence_that_is_renewed_early_is_an_absence() {
     let series = series(&snapshotter);
     assert_eq!(series.get("renewals_total early"), Some(&1));
     assert_eq!(series.get("requests_total negative"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_tier_is_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let tier = InMemory::new();
+    let [one, two] = metrics::with_local_recorder(&recorder, || {
+        [(); 2].map(|()| {
+            let cache = CacheAside::<u64, u64>::builder("test").l2(tier.clone());
+            cache.clock(Clock::tokio()).build().unwrap()
+        })
+    });
+    let source = Source::new(1);
+    one.get_or_load(&7, |_| source.read()).await.unwrap(); // a miss, stored
+    two.get_or_load(&7, |_| source.read()).await.unwrap(); // a hit
+    two.clear().await.unwrap();
+    one.get_or_load(&7, |_| source.read()).await.unwrap(); // cleared, stored
+    let (mut held, load) = source.held();
+    let loader = one.clone();
+    let late = tokio::spawn(async move { loader.get_or_load(&8, |_| load).await });
+    held.began().await;
+    two.invalidate(&8).await.unwrap();
+    held.answer();
+    late.await.unwrap().unwrap(); // a miss whose lease is lost
+    tier.set_fault(Some(Fault::Down));
+    assert!(one.invalidate(&7).await.is_err());
+    for _ in 0..4 {
+        two.get_or_load(&9, |_| source.read()).await.unwrap(); // errors
+    }
+    one.get_or_load(&7, |_| source.read()).await.unwrap(); // it is owed: bypassed
+
+    let got = series(&snapshotter);
+    for (name, count) in [
+        ("requests_total shared", 1),
+        ("shared_reads_total hit", 1),
+        ("shared_reads_total cleared", 1),
+        ("shared_reads_total error", 4),
+        ("shared_reads_total bypass", 1),
+        ("shared_fills_total stored", 2),
+        ("shared_fills_total lease_lost", 1),
+        ("shared_errors_total unreachable", 5),
+        ("shared_unacknowledged_total", 1),
+        ("shared_owed_invalidations", 1),
+    ] {
+        assert_eq!(got.get(name), Some(&count), "{name}: {got:#?}");
+    }
+    tier.set_fault(None);
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(series(&snapshotter).get("shared_owed_invalidations"), None);
 }

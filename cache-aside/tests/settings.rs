@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cache_aside::shared::InMemory;
 use cache_aside::{BuildError, CacheAside, CacheBuilder, Moka};
 
 fn build(
@@ -71,4 +72,41 @@ fn settings_that_contradict_each_other_are_refused() {
     refused(error, "stale_if_error", "30s is within stale_while_revalidate (60s)");
     let error = build(|b| b.ttl(seconds(5)).error_ttl(seconds(6)));
     refused(error, "error_ttl", "6s is longer than the TTL of values (5s)");
+}
+
+#[test]
+fn two_tiers_need_a_word_on_copies() {
+    let both =
+        || CacheAside::<u64, u64>::builder("test").l1(Moka::entries(10)).l2(InMemory::new());
+    refused(both().build().err(), "l1_ttl", "how long you accept that");
+    refused(both().l1_ttl(Duration::ZERO).build().err(), "l1_ttl", "zero");
+    assert!(both().l1_ttl(seconds(1)).build().is_ok());
+    refused(build(|b| b.l1_ttl(seconds(1))), "l1_ttl", "both `l1` and `l2`");
+    let alone = || CacheAside::<u64, u64>::builder("test").l2(InMemory::new());
+    refused(alone().l1_ttl(seconds(1)).build().err(), "l1_ttl", "both `l1` and `l2`");
+    assert!(alone().build().is_ok());
+    refused(alone().l2_timeout(Duration::ZERO).build().err(), "l2_timeout", "zero");
+    refused(alone().floor_ttl(Duration::ZERO).build().err(), "floor_ttl", "zero");
+    refused(alone().lease_wait(Duration::MAX).build().err(), "lease_wait", "a hundred years");
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn addresses_of_redis_are_checked_before_they_are_used() {
+    use cache_aside::RedisStore;
+
+    assert!(RedisStore::open("redis://127.0.0.1:1/3").is_ok());
+    refused(RedisStore::open("postgres://localhost").err(), "l2", "address of Redis");
+    refused(RedisStore::cluster::<[&str; 0]>([]).err(), "l2", "at least one node");
+    let open = || RedisStore::open("redis://user:hunter2@127.0.0.1/").unwrap();
+    for prefix in ["", "a{b", "}"] {
+        refused(open().prefix(prefix).err(), "prefix", "braces");
+    }
+    for partitions in [0, 16_385] {
+        refused(open().partitions(partitions).err(), "partitions", "1 to 16,384");
+    }
+    let shown = format!("{:?}", open());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let error = RedisStore::open("redis://user:hunter2@127.0.0.1:port/").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }

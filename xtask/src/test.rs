@@ -6,8 +6,20 @@ use crate::command::step;
 use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
-const FEATURES: &[(&str, &[&str])] =
-    &[("cache-aside", &["moka", "quick", "metrics", "conformance", "test-util"])];
+const FEATURES: &[(&str, &[&str])] = &[(
+    "cache-aside",
+    &[
+        "moka",
+        "quick",
+        "redis",
+        "postcard",
+        "json",
+        "zstd",
+        "metrics",
+        "conformance",
+        "test-util",
+    ],
+)];
 
 /// Examples that check themselves and end by themselves, with no server.
 const EXAMPLES: &[(&str, &[&str])] =
