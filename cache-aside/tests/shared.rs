@@ -620,3 +620,34 @@ async fn an_explanation_names_the_tier() {
     let said = two.explain(&7).await.to_string();
     assert!(said.contains("the second tier is bypassed"), "{said}");
 }
+
+/// A load without the tier is no load to join once the tier is back: it began before
+/// what other processes have invalidated since. Nor is its copy shown for longer.
+#[tokio::test(start_paused = true)]
+async fn a_load_from_an_outage_is_not_joined_after_it() {
+    for copies in [false, true] {
+        let tier = InMemory::new();
+        let [one, two] = if copies { two_with_copies(&tier) } else { two(&tier) };
+        let source = Source::new(1);
+        tier.set_fault(Some(Fault::Down));
+        for _ in 0..5 {
+            assert!(one.get_or_load(&8, |_| source.fail()).await.is_err());
+        }
+        let (mut held, load) = source.held();
+        let reader = one.clone();
+        let first = tokio::spawn(async move { reader.get_or_load(&7, |_| load).await });
+        held.began().await;
+        tier.set_fault(None);
+        tokio::time::sleep(5 * SECOND).await;
+        assert!(!one.explain(&7).await.bypassed);
+        source.set(2);
+        two.invalidate(&7).await.unwrap();
+        let (reader, again) = (one.clone(), source.clone());
+        let late = tokio::spawn(async move { reader.get_or_load(&7, |_| again.read()).await });
+        settle().await;
+        held.answer();
+        assert_eq!(*first.await.unwrap().unwrap().unwrap(), 1);
+        assert_eq!(*late.await.unwrap().unwrap().unwrap(), 2, "with copies: {copies}");
+        assert_eq!(read(&one, &source).await, 2, "with copies: {copies}");
+    }
+}

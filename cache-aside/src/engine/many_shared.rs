@@ -109,6 +109,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
         let stamps: Vec<_> =
             asked.iter().map(|wanted| self.epochs.stamp(wanted.hash)).collect();
+        let asked_at = self.now_for_copies();
         let sought = {
             let bytes: Vec<&[u8]> = asked.iter().map(|wanted| &wanted.bytes[..]).collect();
             tier.read_many(&bytes).await
@@ -119,7 +120,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let (key, hash) = (&keys[wanted.at], wanted.hash);
             let (seen, aged) = match self.glance(sought, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     self.count_shared(&entry.life);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
@@ -133,7 +134,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         let seen = Seen::Record(Some(id));
                         renewals.push(Start { landing, bytes: wanted.bytes, seen });
                     }
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
                 }
@@ -227,9 +228,9 @@ struct Loading<K: CacheKey, V: Send + Sync + 'static> {
     bytes: Vec<u8>,
     /// With the moment at which it was asked for.
     lease: Option<Lease>,
-    /// For whom what is loaded is good without a lease, if it may be kept in this
-    /// process.
-    free: Option<Standing>,
+    /// Whether it may be kept in this process without a lease, and the outage that it
+    /// began in.
+    free: Option<Option<u32>>,
 }
 
 /// One load for all. It does not wait for other processes, two of which could wait
@@ -266,15 +267,15 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Silent => {
                 known = VersionFloor::Unknown;
-                (None, Some(tier.standing_without(&bytes)))
+                (None, Some(tier.outage(&bytes)))
             }
             Claim::Full => {
                 known = VersionFloor::Unknown;
-                (None, Some(Standing::Own))
+                (None, Some(None))
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
-                    engine.copy(landing.key(), landing.hash, &entry);
+                    engine.copy(landing.key(), landing.hash, &entry, began);
                     landing.land_with(Ok(entry.value), Standing::Own);
                     continue;
                 }
@@ -332,7 +333,11 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
                 let lifetime = engine.lifetime(load.landing.key(), &found);
                 leased.push((load, lease, found, lifetime));
             }
-            (None, Some(standing)) => load.landing.succeed_for(found, standing),
+            (None, Some(outage)) => {
+                load.landing.take_off();
+                let standing = tier.standing(&load.bytes, outage);
+                load.landing.succeed_for(found, standing);
+            }
             (None, None) => load.landing.land_with(Ok(found.value), Standing::Own),
         }
     }

@@ -174,7 +174,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         let cost = now.saturating_sub(began);
         let mut life = Life::new(stamp, began, lifetime, cost, loaded.value.is_none());
         if self.tier.is_some() {
-            life = life.shown_for(self.copy_ttl, now);
+            // Another process may have invalidated it since the load began.
+            life = life.shown_for(self.copy_ttl, began);
         }
         self.store.insert(key.clone(), Entry { value: loaded.value.clone(), life });
         self.metrics.fill(Fill::Stored);

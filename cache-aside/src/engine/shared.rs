@@ -69,13 +69,14 @@ pub(super) enum Glance<V> {
 
 /// With what right a load goes on.
 enum Right<V> {
-    /// There is a value; whether it is known to be current for all who wait.
-    Value(Entry<V>, Standing),
+    /// There is a value.
+    /// With the moment at which it was asked for.
+    Value(Entry<V>, Tick),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
-    /// The tier has no say: what is loaded may be kept in this process, and is good for
-    /// those of that standing.
-    Free(Standing),
+    /// The tier has no say: what is loaded may be kept in this process. With the outage
+    /// that it began in.
+    Free(Option<u32>),
     /// Somebody else holds the lease and is slow: the value is only passed on.
     Uncached,
     /// Somebody else renews it.
@@ -106,11 +107,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                     None => continue,
                 }
             }
-            // Before the tier is asked: this is the stamp of a copy.
-            let stamp = self.epochs.stamp(hash);
+            // Before the tier is asked: these are the stamp and the date of a copy.
+            let (stamp, asked) = (self.epochs.stamp(hash), self.now_for_copies());
             let (seen, aged) = match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Ok(entry.value);
                 }
@@ -121,7 +122,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         let seen = Seen::Record(Some(id));
                         self.launch_shared(tier, landing, cause, seen, make);
                     }
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     return Ok(entry.value);
                 }
                 // What this process has may be old if the tier has nothing; if the tier
@@ -154,10 +155,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) async fn get_shared(&self, key: &K) -> Option<Option<Arc<V>>> {
         if let Some(tier) = &self.tier {
             let (hash, bytes) = (self.hash(key), KeyEncoder::bytes_of(key));
-            let stamp = self.epochs.stamp(hash);
+            let (stamp, asked) = (self.epochs.stamp(hash), self.now_for_copies());
             match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) | Glance::Renew(entry, ..) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Some(entry.value);
                 }
@@ -248,12 +249,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         (self.judge(&entry.life, hash).0 == Verdict::Fresh).then_some(entry)
     }
 
-    /// Keeps a copy of what the tier has, unless an invalidation came meanwhile.
-    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>) {
+    /// The date of a copy; no clock is read where there are none.
+    pub(super) fn now_for_copies(&self) -> Tick {
+        if self.keeps_copies() { self.clock.now() } else { 0 }
+    }
+
+    /// Keeps a copy of what the tier has, unless an invalidation came meanwhile. It is
+    /// shown from the moment on at which the tier was `asked`: what another process has
+    /// invalidated since is not in it.
+    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>, asked: Tick) {
         if !self.keeps_copies() || self.epochs.stamp(hash) != entry.life.stamp {
             return;
         }
-        let life = entry.life.shown_for(self.copy_ttl, self.clock.now());
+        let life = entry.life.shown_for(self.copy_ttl, asked);
         self.store.insert(key.clone(), Entry { value: entry.value.clone(), life });
     }
 
@@ -302,7 +310,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         seen: Seen,
     ) -> Right<V> {
         if seen.is_silent() {
-            return Right::Free(tier.standing_without(bytes));
+            return Right::Free(tier.outage(bytes));
         }
         // A copy's dates are those of its record but for the time that the tier took to
         // answer.
@@ -316,8 +324,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loop {
             let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match tier.acquire(bytes, seen).await {
-                Claim::Silent => return Right::Free(tier.standing_without(bytes)),
-                Claim::Full => return Right::Free(Standing::Own),
+                Claim::Silent => return Right::Free(tier.outage(bytes)),
+                Claim::Full => return Right::Free(None),
                 Claim::Leased(lease, floor) => {
                     if waited {
                         tier.waited(SharedWait::Taken);
@@ -334,7 +342,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         if waited {
                             tier.waited(SharedWait::Served);
                         }
-                        return Right::Value(entry, Standing::Own);
+                        return Right::Value(entry, asked);
                     }
                     (seen, replaced) = (Some(id), replaced + 1);
                 }
@@ -426,15 +434,15 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     let (bytes, hash) = (KeyEncoder::bytes_of(landing.key()), landing.hash);
     let lease = match engine.right(&tier, &bytes, hash, cause, seen).await {
         Right::Leave => return landing.land_with(Err(Error::Aborted), Standing::Void),
-        Right::Value(entry, standing) => {
-            engine.copy(landing.key(), hash, &entry);
-            return landing.land_with(Ok(entry.value), standing);
+        Right::Value(entry, asked) => {
+            engine.copy(landing.key(), hash, &entry, asked);
+            return landing.land_with(Ok(entry.value), Standing::Own);
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);
             Ok((lease, asked))
         }
-        Right::Free(standing) => Err(standing),
+        Right::Free(outage) => Err(outage),
         Right::Uncached => {
             return match engine.bounded(load).await {
                 Ok(loaded) => landing.land_with(Ok(loaded.value), Standing::Own),
@@ -445,7 +453,11 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     let outcome = engine.bounded(load).await;
     let (loaded, (lease, began)) = match (outcome, lease) {
         (Ok(loaded), Ok(lease)) => (loaded, lease),
-        (Ok(loaded), Err(standing)) => return landing.succeed_for(loaded, standing),
+        (Ok(loaded), Err(outage)) => {
+            landing.take_off();
+            let standing = tier.standing(&bytes, outage);
+            return landing.succeed_for(loaded, standing);
+        }
         (Err(error), lease) => {
             if let Ok((lease, _)) = &lease {
                 tier.release(&[(&bytes, lease)]).await;

@@ -7,7 +7,7 @@ mod owed;
 mod recovery;
 
 use std::future::Future;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub(crate) struct Tier<V> {
     breakers: Box<[Breaker]>,
     owed: Owed,
     recovering: AtomicBool,
+    unencodable: AtomicBool,
     recovered: Mutex<Option<Instant>>,
     runtime: Option<Handle>,
     metrics: SharedMetrics,
@@ -133,6 +134,7 @@ impl<V: Send + Sync + 'static> Tier<V> {
             breakers: (0..DOMAINS).map(|_| Breaker::default()).collect(),
             owed: Owed::new(settings.owed, store.partitions()),
             recovering: AtomicBool::new(false),
+            unencodable: AtomicBool::new(false),
             recovered: Mutex::new(None),
             runtime: Handle::try_current().ok(),
             metrics: SharedMetrics::new(cache),
@@ -168,10 +170,17 @@ impl<V: Send + Sync + 'static> Tier<V> {
         (!silent).then_some(domain)
     }
 
-    /// For whom a load of `key` is good without a lease. With the breaker open, for all
-    /// who wait: the source must not be asked twice as often because the tier is gone.
-    pub(crate) fn standing_without(&self, key: &[u8]) -> Standing {
-        if self.breaker(self.domain(key)).is_open() { Standing::Sound } else { Standing::Own }
+    /// The time without the tier that `key` falls into now, if its breaker is open.
+    pub(crate) fn outage(&self, key: &[u8]) -> Option<u32> {
+        self.breaker(self.domain(key)).outage()
+    }
+
+    /// For whom a load of `key` without a lease is good that began in that `outage`.
+    /// While the breaker stays open, for all who wait: the source must not be asked twice
+    /// as often because the tier is gone. Who came after that may know of more.
+    pub(crate) fn standing(&self, key: &[u8], outage: Option<u32>) -> Standing {
+        let same = outage.is_some() && self.outage(key) == outage;
+        if same { Standing::Sound } else { Standing::Own }
     }
 
     /// Asks the store, within the time limit, unless it failed shortly before.
@@ -408,7 +417,12 @@ impl<V: Send + Sync + 'static> Tier<V> {
                 None
             }
             Err(error) => {
-                debug!(cache = %self.cache, error, "a value could not be encoded");
+                if !self.unencodable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        cache = %self.cache, error,
+                        "a value could not be encoded, and is not kept; this is said once"
+                    );
+                }
                 None
             }
         }
