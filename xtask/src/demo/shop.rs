@@ -97,7 +97,8 @@ impl Storefront {
             // Not as an argument, which others on the machine can read.
             .env("DATABASE_URL", &self.database)
             .env("REDIS_URL", &self.redis)
-            .env("RUST_LOG", "warn")
+            // That Redis is away is said once, by the demo.
+            .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")
             .stdin(Stdio::null())
             .stdout(output);
         spawn_guarded(command, ExitSignal::Terminate).await.map_err(|error| error.to_string())
