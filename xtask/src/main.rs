@@ -12,9 +12,10 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask demo [--once] [--yes] [--seconds N]
-    the storefront without and with a cache, on a PostgreSQL of its own: N seconds
-    (6) of load at full speed and N at a given rate on each, a table; then it stays
-    open until Ctrl-C, unless --once
+    the storefront without a cache, with one, and as two processes that share one
+    in Redis, on servers of its own: N seconds (6) of load at full speed and N at a
+    given rate on each, and N in which Redis is killed; a table; then it stays open
+    until Ctrl-C, unless --once
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]

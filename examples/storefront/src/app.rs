@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use cache_aside::BuildError;
+use cache_aside::{BuildError, RedisStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -18,9 +18,13 @@ use crate::db::Database;
 use crate::error::{Error, no_such_method, no_such_route};
 use crate::input::BODY_LIMIT;
 use crate::orders;
-use crate::products::{self, Products};
-use crate::read_path::ReadPath;
-use crate::users::{self, Users};
+use crate::products::{self, Product, ProductId, Products};
+use crate::read_path::{COPIES, Caching, ReadPath};
+use crate::users::{self, Profile, UserId, Users};
+
+/// What the caches are called, in metrics and in Redis.
+const PRODUCTS: &str = "product";
+const PROFILES: &str = "profile";
 
 /// What every handler can reach.
 #[derive(Debug)]
@@ -33,21 +37,20 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Opens the shop over `db`, with or without caches before it.
+    /// Opens the shop over `db`, with the caches before it that `caching` says.
     ///
     /// # Errors
     ///
     /// When the caches' settings contradict each other.
     pub(crate) fn new(
         db: Database,
-        cached: bool,
+        caching: &Caching,
         prometheus: PrometheusHandle,
     ) -> Result<Self, BuildError> {
-        let (products, profiles) = if cached {
-            (ReadPath::cached("product")?, ReadPath::cached("profile")?)
-        } else {
-            (ReadPath::Database, ReadPath::Database)
-        };
+        // A product page may be a moment behind other processes; a profile may not, for who
+        // has just edited it looks.
+        let products = ReadPath::new(PRODUCTS, caching, Some(COPIES))?;
+        let profiles = ReadPath::new(PROFILES, caching, None)?;
         Ok(Self {
             products: Products::new(db.clone(), products),
             users: Users::new(db.clone(), profiles),
@@ -55,6 +58,20 @@ impl Shop {
             prometheus,
         })
     }
+}
+
+/// Forgets all that shops have cached in `redis`.
+///
+/// # Errors
+///
+/// When Redis did not acknowledge it all.
+pub(crate) async fn forget(redis: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
+    let shared = Caching::Shared(redis);
+    let products = ReadPath::<ProductId, Product>::new(PRODUCTS, &shared, None)?;
+    let profiles = ReadPath::<UserId, Profile>::new(PROFILES, &shared, None)?;
+    products.clear().await?;
+    profiles.clear().await?;
+    Ok(())
 }
 
 /// Every path of the shop.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use cache_aside::RedisStore;
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use proptest::prelude::*;
@@ -19,15 +20,16 @@ use tower::ServiceExt;
 use crate::app::{Shop, router};
 use crate::db::Database;
 use crate::input::BODY_LIMIT;
+use crate::read_path::Caching;
 
 const PRODUCT: &str = r#"{"name":"Lamp","description":"A lamp.","price_cents":1,"stock":1}"#;
 const USER: &str = r#"{"name":"Ada","email":"ada@example.org","city":"Cork"}"#;
 const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
 
 /// A shop whose database refuses connections.
-fn shop(cached: bool) -> Router {
+fn shop(caching: &Caching) -> Router {
     let prometheus = PrometheusBuilder::new().build_recorder().handle();
-    router(Arc::new(Shop::new(Database::unreachable(), cached, prometheus).unwrap()))
+    router(Arc::new(Shop::new(Database::unreachable(), caching, prometheus).unwrap()))
 }
 
 async fn send(shop: &Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -54,7 +56,7 @@ fn code(body: &Value) -> &str {
 
 #[tokio::test]
 async fn each_mistake_has_its_own_answer() {
-    let shop = shop(true);
+    let shop = shop(&Caching::Local);
     let large = "x".repeat(BODY_LIMIT + 1);
     let nul = PRODUCT.replace("Lamp", r"La\u0000mp");
     let extra = PRODUCT.replace('{', r#"{"id":2,"#);
@@ -101,7 +103,7 @@ async fn each_mistake_has_its_own_answer() {
 
 #[tokio::test]
 async fn a_body_must_be_declared_and_whole() {
-    let shop = shop(true);
+    let shop = shop(&Caching::Local);
     for declared in [None, Some("text/plain"), Some("application/xml"), Some("json")] {
         let mut undeclared = request(Method::PUT, "/products/1", PRODUCT);
         undeclared.headers_mut().remove(header::CONTENT_TYPE);
@@ -133,7 +135,7 @@ impl axum::body::HttpBody for Cut {
 
 #[tokio::test]
 async fn the_allow_header_names_the_methods() {
-    let response = shop(true)
+    let response = shop(&Caching::Local)
         .oneshot(request(Method::DELETE, "/users/1/orders", Body::empty()))
         .await
         .unwrap();
@@ -142,8 +144,10 @@ async fn the_allow_header_names_the_methods() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_database_good_requests_are_told_to_come_again() {
-    for cached in [true, false] {
-        let shop = shop(cached);
+    // Nor with a Redis that is not there.
+    let redis = RedisStore::open("redis://127.0.0.1:1/").unwrap();
+    for caching in [Caching::Local, Caching::Off, Caching::Shared(redis)] {
+        let shop = shop(&caching);
         for (method, path, body) in [
             (Method::GET, "/products/1", ""),
             (Method::GET, "/users/1", ""),
@@ -153,7 +157,11 @@ async fn without_a_database_good_requests_are_told_to_come_again() {
             (Method::POST, "/users/1/orders", ORDER),
         ] {
             let response = shop.clone().oneshot(request(method, path, body)).await.unwrap();
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path} {cached}");
+            assert_eq!(
+                response.status(),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{path} {caching:?}"
+            );
             assert_eq!(response.headers()[header::RETRY_AFTER], "1");
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let said = String::from_utf8(body.to_vec()).unwrap();
@@ -219,7 +227,7 @@ proptest! {
     ) {
         let path = shape.replace("ID", &id);
         let (status, body) =
-            runtime().block_on(async { send(&shop(true), request(method, &path, PRODUCT)).await });
+            runtime().block_on(async { send(&shop(&Caching::Local), request(method, &path, PRODUCT)).await });
         prop_assert!(status.is_client_error(), "{} for {}", status, path);
         code(&body);
     }
@@ -230,7 +238,7 @@ proptest! {
         path in prop::sample::select(vec!["/products/1", "/users/1"]),
     ) {
         let (status, body) =
-            runtime().block_on(async { send(&shop(true), request(Method::PUT, path, bytes)).await });
+            runtime().block_on(async { send(&shop(&Caching::Local), request(Method::PUT, path, bytes)).await });
         prop_assert!(status.is_client_error(), "{} for {}", status, path);
         code(&body);
     }

@@ -10,6 +10,7 @@ mod load;
 mod orders;
 mod products;
 mod read_path;
+mod redis_url;
 mod rng;
 mod seed;
 mod serve;
@@ -19,6 +20,7 @@ mod users;
 mod write;
 
 use std::error::Error;
+use std::fmt;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -28,6 +30,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::redis_url::RedisUrl;
 
 /// A shop on PostgreSQL, and the load to measure it.
 #[derive(Debug, Parser)]
@@ -45,6 +49,9 @@ enum Command {
         database: DatabaseUrl,
         #[command(flatten)]
         sizes: seed::Sizes,
+        /// Clears the cache that shops with `--cache shared` have there.
+        #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+        redis: Option<RedisUrl>,
         /// Prints what was done as JSON.
         #[arg(long)]
         json: bool,
@@ -90,8 +97,12 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Seed { database, sizes, json } => {
+        Command::Seed { database, sizes, redis, json } => {
+            let cached = redis.map(|redis| redis.store()).transpose()?;
             let done = seed::run(database.database_url, sizes).await?;
+            if let Some(redis) = cached {
+                app::forget(redis).await.map_err(Unforgotten)?;
+            }
             if json {
                 println!("{}", serde_json::to_string(&done)?);
             } else {
@@ -115,6 +126,25 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
             }
             Ok(())
         }
+    }
+}
+
+/// The rows are there, and a cache that shows others could not be cleared.
+#[derive(Debug)]
+struct Unforgotten(Box<dyn Error>);
+
+impl fmt::Display for Unforgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the shop is seeded, but the cache in Redis may still show what was there before; \
+             seed again when Redis answers, or flush it",
+        )
+    }
+}
+
+impl Error for Unforgotten {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
     }
 }
 

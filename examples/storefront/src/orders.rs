@@ -17,8 +17,9 @@ use crate::statements::Statement;
 use crate::users::UserId;
 use crate::write::to_its_end;
 
-/// One order.
-#[derive(Clone, Debug, Serialize)]
+/// One order. Profiles hold some, and are kept in Redis in this form: see
+/// [`SCHEMA`](crate::read_path::SCHEMA).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     id: i64,
     product_id: i64,
@@ -84,8 +85,7 @@ async fn place_in(shop: &Shop, user: UserId, wish: Wish) -> Result<Order, Error>
         shop.db.query_opt(Statement::PlaceOrder, &[&user.0, &product.0, &wish.quantity]).await;
     // An error leaves open whether it was committed, unless nothing was sent.
     if !placed.as_ref().is_err_and(DbError::is_unsent) {
-        shop.products.changed(product).await?;
-        shop.users.changed(user).await?;
+        tokio::join!(shop.products.changed(product), shop.users.changed(user));
     }
     match placed {
         Ok(Some(row)) => Order::at(&row, 0).ok_or_else(Error::internal),

@@ -35,8 +35,9 @@ impl CacheKey for ProductId {
     }
 }
 
-/// What a product page shows.
-#[derive(Clone, Debug, Serialize)]
+/// What a product page shows. It is kept in Redis in this form: see
+/// [`SCHEMA`](crate::read_path::SCHEMA).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Product {
     id: i64,
     name: String,
@@ -119,8 +120,8 @@ impl Products {
     }
 
     /// Call it after every write to this product that was sent, whatever came of it.
-    pub(crate) async fn changed(&self, id: ProductId) -> Result<(), Error> {
-        self.reads.invalidate(&id).await
+    pub(crate) async fn changed(&self, id: ProductId) {
+        self.reads.invalidate(&id).await;
     }
 
     /// Loads the whole catalogue into the cache, and says how many products that are.
@@ -146,7 +147,7 @@ impl Products {
             .await;
         // An error leaves open whether it was committed, unless nothing was sent.
         if !row.as_ref().is_err_and(DbError::is_unsent) {
-            self.changed(id).await?;
+            self.changed(id).await;
         }
         Ok(row?.as_ref().map(Product::from))
     }

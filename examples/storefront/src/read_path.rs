@@ -1,13 +1,41 @@
 //! One way to read by key, with or without a cache before the database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use cache_aside::{Batch, BuildError, CacheAside, CacheBuilder, CacheKey, Moka};
+use cache_aside::{Batch, BuildError, CacheAside, CacheBuilder, CacheKey, Moka, RedisStore};
+use metrics::{Counter, Unit, counter, describe_counter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
 
 use crate::db::DbError;
 use crate::error::Error;
+
+const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
+
+/// The version of the cached types' form, for Redis. Raise it whenever a field of theirs is
+/// added, removed, moved or retyped.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// For how long a process may show its own copy of what is in Redis, although another
+/// process has changed it.
+pub(crate) const COPIES: Duration = Duration::from_secs(1);
+
+/// Room for every product of a seeded shop, and for a fifth more.
+const ENTRIES: usize = 120_000;
+
+/// What stands before the database.
+#[derive(Clone, Debug)]
+pub(crate) enum Caching {
+    /// Nothing.
+    Off,
+    /// A cache in this process, which knows of this process's changes only.
+    Local,
+    /// A cache in Redis, for all processes of the shop.
+    Shared(RedisStore),
+}
 
 /// Where reads of a kind go.
 #[derive(Debug)]
@@ -15,30 +43,62 @@ pub(crate) enum ReadPath<K, V> {
     /// Each read asks the database.
     Database,
     /// Reads ask the cache, and the database for what is missing there.
-    Cache(CacheAside<K, V>),
+    Cache(Cached<K, V>),
 }
 
-/// Room for every product of a seeded shop, and for a fifth more.
-const ENTRIES: usize = 120_000;
+/// A cache, and whether its Redis hears of changes.
+#[derive(Debug)]
+pub(crate) struct Cached<K, V> {
+    name: &'static str,
+    cache: CacheAside<K, V>,
+    unheard: AtomicBool,
+    unannounced: Counter,
+}
 
-impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
-    /// A cache called `name`, with the shop's settings.
+impl<K: CacheKey, V: Serialize + DeserializeOwned + Send + Sync + 'static> ReadPath<K, V> {
+    /// The way to what is called `name`. Before a shared cache this process has copies of its
+    /// own only if `copies` says how long they may be shown.
     ///
     /// # Errors
     ///
     /// When the settings contradict each other.
-    pub(crate) fn cached(name: &str) -> Result<Self, BuildError> {
-        let builder: CacheBuilder<K, V> = CacheAside::builder(name);
-        let cache = builder
-            .l1(Moka::entries(ENTRIES))
+    pub(crate) fn new(
+        name: &'static str,
+        caching: &Caching,
+        copies: Option<Duration>,
+    ) -> Result<Self, BuildError> {
+        let builder: CacheBuilder<K, V> = CacheAside::builder(name)
             .ttl(Duration::from_secs(300))
             .stale_while_revalidate(Duration::from_secs(30))
             .stale_if_error(Duration::from_secs(600))
-            .negative_ttl(Duration::from_secs(5))
-            .build()?;
-        Ok(Self::Cache(cache))
+            .negative_ttl(Duration::from_secs(5));
+        let local = || Moka::entries(ENTRIES);
+        let builder = match caching {
+            Caching::Off => return Ok(Self::Database),
+            Caching::Local => builder.l1(local()),
+            Caching::Shared(redis) => {
+                let builder = builder.l2(redis.clone()).schema_version(SCHEMA);
+                match copies {
+                    Some(copies) => builder.l1(local()).l1_ttl(copies),
+                    None => builder,
+                }
+            }
+        };
+        describe_counter!(
+            UNANNOUNCED,
+            Unit::Count,
+            "Changes that the shared cache did not acknowledge at once."
+        );
+        Ok(Self::Cache(Cached {
+            name,
+            cache: builder.build()?,
+            unheard: AtomicBool::new(false),
+            unannounced: counter!(UNANNOUNCED, "cache" => name),
+        }))
     }
+}
 
+impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     /// The value of `key`, or `None` if there is none.
     ///
     /// # Errors
@@ -54,26 +114,49 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     {
         match self {
             Self::Database => Ok(load().await?.map(Arc::new)),
-            Self::Cache(cache) => Ok(cache.get_or_load(key, |_| load()).await?),
+            Self::Cache(cached) => Ok(cached.cache.get_or_load(key, |_| load()).await?),
         }
     }
 
-    /// Makes sure that no read shows what `key` had before.
+    /// Makes sure that no read of this process shows what `key` had before, and with a shared
+    /// cache that no other process's does, but for the copies it may have.
+    ///
+    /// It does not fail, for the change is saved, and to say otherwise would be wrong. Where
+    /// Redis does not acknowledge, that is counted, and tried again in the background; until
+    /// then other processes may show the old state, and this one does not.
+    pub(crate) async fn invalidate(&self, key: &K) {
+        let Self::Cache(Cached { name, cache, unheard, unannounced }) = self else { return };
+        match cache.invalidate(key).await {
+            Ok(()) => {
+                if unheard.swap(false, Ordering::Relaxed) {
+                    info!(cache = name, "Redis hears of changes again");
+                }
+            }
+            Err(error) => {
+                unannounced.increment(1);
+                // Once, and not for each of them: there is the counter.
+                if !unheard.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        cache = name,
+                        error = &error as &dyn std::error::Error,
+                        "changes are saved, but Redis does not hear of them: other processes \
+                         may show the old state until it does"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets everything that is cached, in Redis for all processes.
     ///
     /// # Errors
     ///
-    /// When a tier of the cache did not acknowledge; in one process, never.
-    pub(crate) async fn invalidate(&self, key: &K) -> Result<(), Error> {
-        let Self::Cache(cache) = self else { return Ok(()) };
-        cache.invalidate(key).await.map_err(|_| {
-            Error::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not_announced",
-                "the change may be saved, but some pages may show the old state for minutes",
-                "the server",
-                "send the same change again",
-            )
-        })
+    /// When Redis did not acknowledge.
+    pub(crate) async fn clear(&self) -> Result<(), cache_aside::Error> {
+        match self {
+            Self::Database => Ok(()),
+            Self::Cache(cached) => cached.cache.clear().await,
+        }
     }
 
     /// Loads `keys` before somebody asks for them; returns how many there are now.
@@ -89,7 +172,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     where
         F: Future<Output = Result<Vec<(K, V)>, DbError>> + Send + 'static,
     {
-        let Self::Cache(cache) = self else { return Ok(0) };
+        let Self::Cache(Cached { cache, .. }) = self else { return Ok(0) };
         let report = cache.warm(keys, load).batch(500).concurrency(4).run().await;
         report.error.map_or(Ok(report.present), |e| Err(e.into()))
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use axum::serve::ListenerExt;
+use cache_aside::BuildError;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -18,6 +19,8 @@ use tracing::{info, warn};
 
 use crate::app::{Shop, router};
 use crate::db::{Database, DbError};
+use crate::read_path::Caching;
+use crate::redis_url::RedisUrl;
 use crate::shutdown::asked_to_stop;
 
 /// How long requests in flight may take after the process was asked to stop.
@@ -29,9 +32,12 @@ pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Whether reads go through the cache.
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    cache: Switch,
+    /// Where reads are cached.
+    #[arg(long, value_enum, default_value_t = Cache::Local)]
+    cache: Cache,
+    /// redis://user:password@host:port/database, for `--cache shared`. It may be down.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, required_if_eq("cache", "shared"))]
+    redis: Option<RedisUrl>,
     /// Loads the whole catalogue into the cache before the shop is ready.
     #[arg(long)]
     warm: bool,
@@ -40,11 +46,27 @@ pub(crate) struct Options {
     connections: u32,
 }
 
-/// On or off.
+/// Where reads are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    On,
+pub(crate) enum Cache {
+    /// Nowhere: each asks the database.
     Off,
+    /// In this process.
+    #[value(alias = "on")]
+    Local,
+    /// In Redis, for all processes of the shop.
+    Shared,
+}
+
+impl Options {
+    fn caching(&self) -> Result<Caching, BuildError> {
+        Ok(match (self.cache, &self.redis) {
+            (Cache::Off, _) => Caching::Off,
+            (Cache::Shared, Some(redis)) => Caching::Shared(redis.store()?),
+            // Without a URL clap refuses `shared`.
+            (Cache::Local | Cache::Shared, _) => Caching::Local,
+        })
+    }
 }
 
 /// Serves until SIGTERM or Ctrl-C. The first line on stdout is the shop's URL, printed when
@@ -54,14 +76,15 @@ pub(crate) enum Switch {
 ///
 /// When the shop cannot start.
 pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn Error>> {
-    if options.warm && options.cache == Switch::Off {
+    if options.warm && options.cache == Cache::Off {
         return Err("--warm fills the cache, and --cache off leaves it out; drop one".into());
     }
+    let caching = options.caching()?;
     let stop = asked_to_stop()?;
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(config, options.connections).await.map_err(Startup)?;
-    let shop = Arc::new(Shop::new(db, options.cache == Switch::On, prometheus.clone())?);
+    let shop = Arc::new(Shop::new(db, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
     if options.warm {

@@ -53,11 +53,15 @@ impl From<&Row> for Account {
 }
 
 /// What a profile page shows. Orders name products by id: a profile that held their names
-/// would have to be invalidated with every product.
-#[derive(Clone, Debug, Serialize)]
+/// would have to be invalidated with every product. It is kept in Redis in this form, whose
+/// bytes do not name the fields, so nothing is flattened: see
+/// [`SCHEMA`](crate::read_path::SCHEMA).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Profile {
-    #[serde(flatten)]
-    account: Account,
+    id: i64,
+    name: String,
+    email: String,
+    city: String,
     orders: i64,
     units: i64,
     last_orders: Vec<Order>,
@@ -122,8 +126,8 @@ impl Users {
 
     /// Call it after every write that this user's profile shows and that was sent, whatever
     /// came of it.
-    pub(crate) async fn changed(&self, id: UserId) -> Result<(), Error> {
-        self.profiles.invalidate(&id).await
+    pub(crate) async fn changed(&self, id: UserId) {
+        self.profiles.invalidate(&id).await;
     }
 
     async fn revise(&self, id: UserId, new: Revision) -> Result<Option<Account>, Error> {
@@ -133,7 +137,7 @@ impl Users {
             .await;
         // An error leaves open whether it was committed, unless nothing was sent.
         if !row.as_ref().is_err_and(DbError::is_unsent) {
-            self.changed(id).await?;
+            self.changed(id).await;
         }
         match row {
             Ok(row) => Ok(row.as_ref().map(Account::from)),
@@ -152,7 +156,10 @@ impl Users {
 async fn profile_of(db: Database, id: UserId) -> Result<Option<Profile>, DbError> {
     let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
     Ok(rows.first().map(|row| Profile {
-        account: Account::from(row),
+        id: row.get(0),
+        name: row.get(1),
+        email: row.get(2),
+        city: row.get(3),
         orders: row.get(4),
         units: row.get(5),
         last_orders: rows.iter().filter_map(|row| Order::at(row, 6)).collect(),

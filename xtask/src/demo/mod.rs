@@ -1,5 +1,7 @@
-//! The storefront on a PostgreSQL of its own, without a cache and with one.
+//! The storefront on a PostgreSQL of its own: without a cache, with one in its
+//! process, and as two processes that share one in a Redis, which is killed.
 
+mod outage;
 mod shop;
 mod table;
 
@@ -7,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use testbed::locate::Need;
 use testbed::postgres::Postgres;
+use testbed::redis::Redis;
 
+use self::outage::Outage;
 use self::shop::{Shop, Storefront};
 use self::table::Run;
 use crate::command::{runtime, step};
@@ -47,61 +51,90 @@ impl Options {
 const RATE: u32 = 1_000;
 
 /// How the shop is run: a column of the table.
-const MODES: [(&str, &[&str]); 3] = [
-    ("no cache", &["--cache", "off"]),
-    ("cache, cold", &["--cache", "on"]),
-    ("cache, warm", &["--cache", "on", "--warm"]),
+struct Mode {
+    name: &'static str,
+    processes: usize,
+    options: &'static [&'static str],
+}
+
+const MODES: [Mode; 3] = [
+    Mode { name: "no cache", processes: 1, options: &["--cache", "off"] },
+    Mode { name: "local cache", processes: 1, options: &["--cache", "local", "--warm"] },
+    Mode { name: "shared cache", processes: 2, options: &["--cache", "shared", "--warm"] },
 ];
 
 pub(crate) fn run(options: Options) -> Result<(), String> {
     let began = Instant::now();
-    servers::provide(&[Need::Postgres], options.yes)?;
+    servers::provide(&[Need::Postgres, Need::Redis], options.yes)?;
     step(&["build", "--release", "--package", "storefront"])?;
     runtime()?.block_on(show(options, began))
 }
 
 async fn show(options: Options, began: Instant) -> Result<(), String> {
     let text = |error: testbed::Error| error.to_string();
-    println!("\n== a PostgreSQL of its own, on a free port");
+    println!("\n== a PostgreSQL and a Redis of its own, on free ports");
     let postgres = Postgres::start().await.map_err(text)?;
-    let storefront = Storefront::new(postgres.url()).await?;
+    let redis = Redis::start().await.map_err(text)?;
+    let storefront = Storefront::new(postgres.url(), redis.url()).await?;
 
+    let Options { seconds, .. } = options;
     let mut runs = Vec::new();
-    let mut open: Option<Shop> = None;
-    for (name, mode) in MODES {
-        if let Some(shop) = open.take() {
-            shop.close().await?;
-        }
+    let mut open: Vec<Shop> = Vec::new();
+    for Mode { name, processes, options } in MODES {
+        close(&mut open).await?;
         // The same rows for each: orders use up stock.
         println!("\n== {name}: {}", storefront.seed().await?.trim());
-        let shop = storefront.open(mode).await?;
-        let Options { seconds, .. } = options;
+        for n in 0..processes {
+            open.push(storefront.open(n, options).await?);
+        }
         println!(
             "== {name}: {seconds} s as fast as it answers, {seconds} s at {RATE} requests/s"
         );
-        let fast = storefront.load(&shop, seconds, None).await?;
-        let steady = storefront.load(&shop, seconds, Some(RATE)).await?;
-        runs.push(Run::new(name, &fast, &steady)?);
-        open = Some(shop);
+        let fast = storefront.load(&open, seconds, None).await?;
+        let steady = storefront.load(&open, seconds, Some(RATE)).await?;
+        runs.push(Run::new(name, processes, &fast, &steady)?);
+    }
+    println!(
+        "== shared cache: {seconds} s as fast as it answers, and Redis is killed meanwhile"
+    );
+    let outage = Outage::during(&storefront, &open, &redis, seconds).await?;
+    if let Some(shared) = runs.last_mut() {
+        shared.count(&outage);
     }
 
     table::print(&runs, RATE);
+    println!();
+    let verdict = table::judge(&runs);
+    println!("{outage}");
     println!("\nAll of it took {:.0?}.", began.elapsed());
-    table::judge(&runs)?;
+    verdict.and_then(|()| outage.judge())?;
 
-    let shop = open.ok_or("no shop is open")?;
     if !options.once {
-        println!("\nThe shop with its warm cache is open until Ctrl-C:");
-        for path in ["/products/1", "/users/1", "/metrics"] {
+        println!("\nThe shop's two processes and their warm cache are open until Ctrl-C:");
+        for (shop, path) in open
+            .iter()
+            .flat_map(|shop| ["/products/1", "/users/1", "/metrics"].map(|p| (shop, p)))
+        {
             println!("  curl {}{path}", shop.url());
         }
         tokio::signal::ctrl_c()
             .await
             .map_err(|error| format!("no Ctrl-C is heard: {error}"))?;
     }
-    shop.close().await?;
-    tokio::time::timeout(Duration::from_secs(10), postgres.stop())
+    close(&mut open).await?;
+    let stopped = async {
+        redis.stop().await?;
+        postgres.stop().await
+    };
+    tokio::time::timeout(Duration::from_secs(10), stopped)
         .await
-        .map_err(|_| "PostgreSQL does not stop; it is killed".to_owned())?
+        .map_err(|_| "PostgreSQL or Redis does not stop; it is killed".to_owned())?
         .map_err(text)
+}
+
+async fn close(shops: &mut Vec<Shop>) -> Result<(), String> {
+    for shop in shops.drain(..) {
+        shop.close().await?;
+    }
+    Ok(())
 }

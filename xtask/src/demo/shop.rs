@@ -14,38 +14,40 @@ use crate::command::target;
 /// How long the shop may take to open: it may have a catalogue to load.
 const OPENING: Duration = Duration::from_secs(60);
 
-/// The program, and the database that it is used on.
+/// The program, and the servers that it is used on.
 pub(crate) struct Storefront {
     program: PathBuf,
     database: String,
+    redis: String,
     folder: Folder,
 }
 
-/// A shop that is open.
+/// A process of a shop that is open.
 pub(crate) struct Shop {
     process: Process,
     url: String,
 }
 
 impl Storefront {
-    pub(crate) async fn new(database: String) -> Result<Self, String> {
+    pub(crate) async fn new(database: String, redis: String) -> Result<Self, String> {
         let program = target().join("release").join("storefront");
         let folder = Folder::new("demo").await.map_err(|error| error.to_string())?;
-        Ok(Self { program, database, folder })
+        Ok(Self { program, database, redis, folder })
     }
 
-    /// Fills the database anew; returns what was done.
+    /// Fills the database anew, and clears the cache in Redis; returns what was done.
     pub(crate) async fn seed(&self) -> Result<String, String> {
         self.finish("seed", &["seed"]).await
     }
 
-    /// Opens a shop.
-    pub(crate) async fn open(&self, mode: &[&str]) -> Result<Shop, String> {
+    /// Opens process `n` of a shop.
+    pub(crate) async fn open(&self, n: usize, mode: &[&str]) -> Result<Shop, String> {
         let words = [&["serve", "--listen", "127.0.0.1:0"], mode].concat();
-        let process = self.start("serve", &words).await?;
+        let name = format!("serve-{n}");
+        let process = self.start(&name, &words).await?;
         let ready = async {
             loop {
-                let said = self.output("serve");
+                let said = self.output(&name);
                 if let Some((url, _)) = said.split_once('\n') {
                     return Ok(url.to_owned());
                 }
@@ -60,15 +62,17 @@ impl Storefront {
         Ok(Shop { process, url })
     }
 
-    /// Sends a load, at a given rate or as fast as answers come; returns the report.
+    /// Sends a load to the processes of a shop in turn, at a given rate or as fast as answers
+    /// come; returns the report.
     pub(crate) async fn load(
         &self,
-        shop: &Shop,
+        shops: &[Shop],
         seconds: u32,
         rate: Option<u32>,
     ) -> Result<Value, String> {
         let (seconds, rate) = (seconds.to_string(), rate.map(|rate| rate.to_string()));
-        let mut words = vec!["load", "--url", &shop.url, "--seconds", &seconds, "--json"];
+        let mut words = vec!["load", "--seconds", &seconds, "--json"];
+        words.extend(shops.iter().flat_map(|shop| ["--url", &shop.url]));
         words.extend(rate.iter().flat_map(|rate| ["--rps", rate]));
         let report = self.finish("load", &words).await?;
         serde_json::from_str(&report).map_err(|error| format!("the load's report: {error}"))
@@ -92,7 +96,9 @@ impl Storefront {
             .current_dir("/")
             // Not as an argument, which others on the machine can read.
             .env("DATABASE_URL", &self.database)
-            .env("RUST_LOG", "warn")
+            .env("REDIS_URL", &self.redis)
+            // That Redis is away is said once, by the demo.
+            .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")
             .stdin(Stdio::null())
             .stdout(output);
         spawn_guarded(command, ExitSignal::Terminate).await.map_err(|error| error.to_string())

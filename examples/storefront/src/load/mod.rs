@@ -32,9 +32,10 @@ const TIMER: Duration = Duration::from_millis(3);
 /// Options of `storefront load`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// The shop, as `storefront serve` prints it.
-    #[arg(long)]
-    url: Target,
+    /// The shop, as `storefront serve` prints it. Where it has several processes, give each:
+    /// they are sent requests in turn.
+    #[arg(long, required = true)]
+    url: Vec<Target>,
     /// How long to send [default: 10, or the length of the replay].
     #[arg(long, value_parser = positive)]
     seconds: Option<f64>,
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     /// connection sends its next request when it has its answer.
     #[arg(long, value_parser = positive, conflicts_with = "replay")]
     rps: Option<f64>,
-    /// Connections, and so the most requests in flight.
+    /// Connections to each process, and the most requests in flight.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
     /// Another seed sends other requests.
@@ -95,8 +96,9 @@ fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
 /// has begun, failures are figures of the report.
 pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
     let pace = pace(&options)?;
-    let mut control = Client::new(options.url.clone());
-    check(&mut control, &options).await?;
+    for url in &options.url {
+        check(url, &options).await?;
+    }
 
     let job = Arc::new(Job {
         mix: Mix::new(
@@ -109,16 +111,15 @@ pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
         taken: AtomicU64::new(0),
         answered: AtomicU64::new(0),
     });
-    let before = Scrape::parse(&control.get("/metrics").await?);
+    let before = scrape(&options.url).await?;
     let mut workers = JoinSet::new();
     for _ in 0..options.connections {
-        workers.spawn(work(Arc::clone(&job), Client::new(options.url.clone())));
+        let clients = options.url.iter().cloned().map(Client::new).collect();
+        workers.spawn(work(Arc::clone(&job), clients));
     }
     let tally = watch(&job, &mut workers).await?;
     let elapsed = job.start.elapsed();
-    // The connection has rested for the whole run.
-    let after = Client::new(options.url.clone()).get("/metrics").await;
-    let after = after.ok().map(|text| Scrape::parse(&text));
+    let after = scrape(&options.url).await.ok();
 
     let due = match &job.pace {
         Pace::Answers { .. } => None,
@@ -160,9 +161,18 @@ fn pace(options: &Options) -> Result<Pace, Box<dyn Error>> {
     })
 }
 
+/// The counters of all processes of the shop.
+async fn scrape(urls: &[Target]) -> Result<Scrape, Failure> {
+    let mut all = Scrape::default();
+    for url in urls {
+        all.add(&Client::new(url.clone()).get("/metrics").await?);
+    }
+    Ok(all)
+}
+
 /// A wrong size would count as failures of the shop.
-async fn check(control: &mut Client, options: &Options) -> Result<(), String> {
-    let url = &options.url;
+async fn check(url: &Target, options: &Options) -> Result<(), String> {
+    let mut control = Client::new(url.clone());
     if let Err(e) = control.get("/healthz").await {
         return Err(format!(
             "no shop answers at {url} ({e}); start one with `storefront serve`"
@@ -214,12 +224,14 @@ impl Job {
     }
 }
 
-/// One connection's share of the run.
-async fn work(job: Arc<Job>, mut client: Client) -> Tally {
+/// One worker's share of the run, over a connection to each process.
+async fn work(job: Arc<Job>, mut clients: Vec<Client>) -> Tally {
     let mut tally = Tally::new();
     while let Some((n, begun)) = job.next().await {
         let planned = job.mix.request(n);
-        let answer = client.send(&planned).await;
+        // By the request's number, so that every process has its turn.
+        let turn = n as usize % clients.len();
+        let answer = clients[turn].send(&planned).await;
         let unconnected = matches!(answer, Err(Failure::Connect));
         tally.add(planned.kind, answer.map(|_| begun.elapsed()));
         job.answered.fetch_add(1, Ordering::Relaxed);

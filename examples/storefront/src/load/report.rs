@@ -15,12 +15,18 @@ use super::scrape::Scrape;
 
 const QUERIES: &str = "storefront_db_queries_total";
 const CACHED: &str = "cache_aside_requests_total";
+const SHARED: &str = "cache_aside_shared_reads_total";
+const SHARED_ERRORS: &str = "cache_aside_shared_errors_total";
+const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
 /// The statements that answer reads of the mix.
 const READS: [&str; 3] = ["product_by_id", "products_by_ids", "profile_by_id"];
 
 /// Outcomes of a cache that answer at once, without waiting for the database.
-const AT_ONCE: [&str; 3] = ["hit", "stale", "negative"];
+const AT_ONCE: [&str; 4] = ["hit", "stale", "negative", BY_REDIS];
+
+/// The outcome of those that the shared cache has answered.
+const BY_REDIS: &str = "shared";
 
 /// What one connection, or all of them, have seen.
 #[derive(Clone, Debug)]
@@ -110,6 +116,8 @@ pub(crate) struct Report {
     /// Of this form.
     version: u32,
     url: Target,
+    /// All processes, the first of which is `url`.
+    urls: Vec<Target>,
     seed: u64,
     connections: u32,
     target_rps: Option<f64>,
@@ -129,6 +137,8 @@ pub(crate) struct Report {
     database: Option<Cost>,
     /// Null also when the shop runs without a cache.
     cache: Option<Cached>,
+    /// Null also when the shop's processes share no cache.
+    redis: Option<Redis>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -161,8 +171,19 @@ struct Cost {
 struct Cached {
     requests: u64,
     hit_ratio: Option<f64>,
+    /// Of the hits, those that Redis has answered, as a share of all.
+    redis_ratio: Option<f64>,
     /// `cache.outcome`
     by_outcome: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Redis {
+    /// Operations that failed.
+    errors: u64,
+    unannounced: u64,
+    /// Reads, by `cache.outcome`.
+    reads: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -184,7 +205,8 @@ impl Report {
             Kind::ALL.map(|kind| (kind.label(), tally.kinds[kind as usize].part(seconds)));
         Self {
             version: 1,
-            url: options.url.clone(),
+            url: options.url[0].clone(),
+            urls: options.url.clone(),
             seed: options.seed,
             connections: options.connections,
             target_rps: options.rps,
@@ -202,6 +224,7 @@ impl Report {
             cache: after.and_then(|after| {
                 Cached::new(after.since(before, CACHED, &["cache", "outcome"]))
             }),
+            redis: after.and_then(|after| Redis::new(before, after)),
             all: all.part(seconds),
         }
     }
@@ -225,9 +248,28 @@ impl Cached {
             return None;
         }
         let requests = by_outcome.values().sum();
-        let at_once = |name: &str| AT_ONCE.iter().any(|o| name.rsplit('.').next() == Some(o));
-        let hits = by_outcome.iter().filter(|(name, _)| at_once(name)).map(|(_, n)| n).sum();
-        Some(Self { requests, hit_ratio: ratio(hits, requests), by_outcome })
+        let of = |outcomes: &[&str]| {
+            let is_of = |name: &str| {
+                name.rsplit_once('.').is_some_and(|(_, outcome)| outcomes.contains(&outcome))
+            };
+            let counted = by_outcome.iter().filter(|(name, _)| is_of(name));
+            ratio(counted.map(|(_, n)| n).sum(), requests)
+        };
+        let (hit_ratio, redis_ratio) = (of(&AT_ONCE), of(&[BY_REDIS]));
+        Some(Self { requests, hit_ratio, redis_ratio, by_outcome })
+    }
+}
+
+impl Redis {
+    /// Where no process has series of it, there is none.
+    fn new(before: &Scrape, after: &Scrape) -> Option<Self> {
+        let reads = after.since(before, SHARED, &["cache", "outcome"]);
+        let sum = |name| after.since(before, name, &[]).into_values().sum();
+        (!reads.is_empty()).then(|| Self {
+            errors: sum(SHARED_ERRORS),
+            unannounced: sum(UNANNOUNCED),
+            reads,
+        })
     }
 }
 
@@ -242,8 +284,10 @@ fn round(value: f64, digits: i32) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, seconds, connections, seed, .. } = self;
-        writeln!(f, "{url}: {seconds:.1} s, {connections} connections, seed {seed}\n")?;
+        let Self { urls, seconds, connections, seed, .. } = self;
+        let urls: Vec<_> = urls.iter().map(Target::to_string).collect();
+        let urls = urls.join(", ");
+        writeln!(f, "{urls}: {seconds:.1} s, {connections} connections, seed {seed}\n")?;
         writeln!(
             f,
             "{:<10}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}",
@@ -268,7 +312,8 @@ impl fmt::Display for Report {
         match &self.cache {
             Some(cached) => write!(f, "cache      {cached}"),
             None => write!(f, "cache      none"),
-        }
+        }?;
+        self.redis.as_ref().map_or(Ok(()), |redis| write!(f, "\nredis      {redis}"))
     }
 }
 
@@ -285,10 +330,24 @@ impl fmt::Display for Cached {
         match self.hit_ratio {
             Some(ratio) => {
                 let percent = ratio * 100.0;
-                write!(f, "{percent:.1} % of {} reads answered at once", self.requests)
+                write!(f, "{percent:.1} % of {} reads answered at once", self.requests)?;
+                match self.redis_ratio {
+                    Some(ratio) if ratio > 0.0 => {
+                        write!(f, ", {:.1} % by Redis", ratio * 100.0)
+                    }
+                    _ => Ok(()),
+                }
             }
             None => f.write_str("not asked"),
         }
+    }
+}
+
+impl fmt::Display for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { errors, unannounced, reads } = self;
+        let reads: u64 = reads.values().sum();
+        write!(f, "{reads} reads, {errors} errors, {unannounced} changes not announced at once")
     }
 }
 
@@ -329,10 +388,28 @@ mod tests {
     }
 
     #[test]
+    fn what_redis_did_is_told_where_there_is_one() {
+        let mut before = Scrape::default();
+        before.add("cache_aside_shared_errors_total{cache=\"p\",kind=\"full\"} 2\n");
+        assert!(Redis::new(&before, &before).is_none());
+        let mut after = Scrape::default();
+        after.add(
+            "cache_aside_shared_errors_total{cache=\"p\",kind=\"full\"} 5\n\
+             cache_aside_shared_errors_total{cache=\"p\",kind=\"timeout\"} 1\n\
+             storefront_unannounced_changes_total{cache=\"p\"} 3\n\
+             cache_aside_shared_reads_total{cache=\"p\",outcome=\"hit\"} 9\n",
+        );
+        let redis = Redis::new(&before, &after).unwrap();
+        assert_eq!((redis.errors, redis.unannounced, redis.reads["p.hit"]), (4, 3, 9));
+    }
+
+    #[test]
     fn stale_and_negative_answers_are_hits_and_joined_loads_are_not() {
-        let outcomes = [("p.hit", 6), ("p.stale", 1), ("q.negative", 1), ("p.joined", 2)];
+        let outcomes =
+            [("p.hit", 4), ("p.stale", 1), ("q.negative", 1), ("p.joined", 2), ("q.shared", 2)];
         let cached = Cached::new(outcomes.map(|(o, n)| (o.to_owned(), n)).into()).unwrap();
         assert_eq!((cached.requests, cached.hit_ratio), (10, Some(0.8)));
+        assert_eq!(cached.redis_ratio, Some(0.2));
         assert!(Cached::new(BTreeMap::new()).is_none());
     }
 }

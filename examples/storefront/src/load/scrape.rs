@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// The samples of one scrape. Those of a name that occurs in several are told apart by labels.
+/// The samples of one scrape of each process. Those of a name that occurs in several are
+/// told apart by labels; those of the same labels are added up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scrape(Vec<Sample>);
 
@@ -14,9 +15,10 @@ struct Sample {
 }
 
 impl Scrape {
-    /// Reads the Prometheus text format; lines that are no samples are passed over.
-    pub(crate) fn parse(text: &str) -> Self {
-        Self(text.lines().filter_map(sample).collect())
+    /// Adds what a process says, in the Prometheus text format; lines that are no samples
+    /// are passed over.
+    pub(crate) fn add(&mut self, text: &str) {
+        self.0.extend(text.lines().filter_map(sample));
     }
 
     /// How far each counter `name` has come since `before`, by the labels `by`, joined by `.`.
@@ -74,10 +76,24 @@ fn labels(text: &str) -> Option<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
+    fn scrape(texts: &[&str]) -> Scrape {
+        let mut all = Scrape::default();
+        texts.iter().for_each(|text| all.add(text));
+        all
+    }
+
+    #[test]
+    fn the_processes_of_a_shop_are_added_up() {
+        let before = scrape(&["q{s=\"a\"} 5\n", "q{s=\"a\"} 1\n"]);
+        let after = scrape(&["q{s=\"a\"} 7\n", "q{s=\"a\"} 11\nq{s=\"b\"} 2\n"]);
+        let grown = after.since(&before, "q", &["s"]);
+        assert_eq!(grown, BTreeMap::from([("a".to_owned(), 12), ("b".to_owned(), 2)]));
+    }
+
     #[test]
     fn tells_how_far_counters_have_come() {
-        let before = Scrape::parse("# TYPE q counter\nq{s=\"a\"} 5\nother 9\n");
-        let after = Scrape::parse("q{s=\"a\"} 7\nq{s=\"b\",t=\"x\"} 3\nq{s=\"b\",t=\"y\"} 1\n");
+        let before = scrape(&["# TYPE q counter\nq{s=\"a\"} 5\nother 9\n"]);
+        let after = scrape(&["q{s=\"a\"} 7\nq{s=\"b\",t=\"x\"} 3\nq{s=\"b\",t=\"y\"} 1\n"]);
         let grown = after.since(&before, "q", &["s"]);
         assert_eq!(grown, BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 4)]));
         let grown = after.since(&Scrape::default(), "q", &["s", "t"]);
@@ -87,7 +103,7 @@ mod tests {
     #[test]
     fn passes_over_what_is_no_sample() {
         for text in ["", "q", "q{", "q{a} 1", "q{a=\"b} x", "<html> 404 </html>", "\0"] {
-            assert!(Scrape::parse(text).sums("q", &[]).is_empty(), "{text:?}");
+            assert!(scrape(&[text]).sums("q", &[]).is_empty(), "{text:?}");
         }
     }
 }

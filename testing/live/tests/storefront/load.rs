@@ -2,15 +2,16 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shop::Storefront;
 
 /// The fields that the README promises.
-fn has_its_fields(report: &Value) {
+pub(crate) fn has_its_fields(report: &Value) {
     for field in [
         "version",
         "url",
+        "urls",
         "seed",
         "connections",
         "exponent",
@@ -29,6 +30,7 @@ fn has_its_fields(report: &Value) {
         "reads",
         "database",
         "cache",
+        "redis",
     ] {
         assert!(report.get(field).is_some(), "no `{field}` in {report}");
     }
@@ -52,6 +54,8 @@ async fn a_load_is_answered_whole_and_reported_by_contract() {
     let report = storefront.load(&steady).await;
     has_its_fields(&report);
     assert_eq!(report["url"], storefront.url());
+    assert_eq!(report["urls"], json!([storefront.url()]));
+    assert!(report["redis"].is_null(), "{report}");
     assert_eq!(report["failures"], 0, "{report}");
     assert_eq!(
         report["requests"].as_u64().unwrap() + report["not_sent"].as_u64().unwrap(),

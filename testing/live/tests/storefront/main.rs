@@ -7,6 +7,7 @@
 mod hostile;
 mod http;
 mod load;
+mod shared;
 mod shop;
 
 use std::sync::Arc;
@@ -322,7 +323,7 @@ async fn a_request_that_never_ends_does_not_stop_the_shop_from_stopping() {
 /// With a cache a second read asks nobody; without one each read asks the database.
 #[tokio::test]
 async fn a_cache_spares_the_database_and_none_does_not() {
-    for (switch, queries) in [("on", 1), ("off", 10)] {
+    for (switch, queries) in [("local", 1), ("on", 1), ("off", 10)] {
         let storefront = Storefront::open(&["--cache", switch]).await;
         let mut connection = storefront.connect().await;
         for _ in 0..10 {
@@ -331,7 +332,7 @@ async fn a_cache_spares_the_database_and_none_does_not() {
         let asked = storefront.counter("storefront_db_queries_total", "product_by_id").await;
         assert_eq!(asked, queries, "--cache {switch}");
         let requests = storefront.counter("cache_aside_requests_total", "product").await;
-        assert_eq!(requests, if switch == "on" { 10 } else { 0 });
+        assert_eq!(requests, if switch == "off" { 0 } else { 10 });
         let change = connection.put("/products/5", &revision(3)).await.unwrap();
         assert_eq!(stock(&change), 3);
         assert_eq!(stock(&connection.get("/products/5").await.unwrap()), 3);

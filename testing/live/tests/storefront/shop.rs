@@ -53,9 +53,11 @@ pub(crate) struct Storefront {
     pub(crate) shop: Shop,
 }
 
+/// A process of a shop.
 pub(crate) struct Shop {
     pub(crate) process: Process,
     pub(crate) addr: SocketAddr,
+    log: PathBuf,
 }
 
 impl Storefront {
@@ -64,28 +66,16 @@ impl Storefront {
         let postgres = Postgres::start().await.unwrap();
         let link = Link::to(postgres.addr()).unwrap();
         let folder = Folder::new("storefront").await.unwrap();
-        let sizes = ["--products", &PRODUCTS.to_string(), "--users", &USERS.to_string()];
-        let seed = [&["seed", "--orders-per-user", "2"], &sizes[..]].concat();
-        let (status, _) = run(&folder, &postgres.url(), &seed).await;
-        assert!(status.success(), "{status}");
-
+        seed(&folder, &postgres, &[]).await;
         let url = postgres.url_at(link.addr());
-        let serve = [&["serve", "--listen", "127.0.0.1:0"], options].concat();
-        let process = start(&folder, "serve", &url, &serve).await;
-        let output = folder.path().join("serve.out");
-        let addr = eventually_some(DEADLINE, async || {
-            assert_eq!(process.exit_status(), None, "the shop did not open");
-            let said = fs::read_to_string(&output).ok()?;
-            said.strip_prefix("http://")?.strip_suffix('\n')?.parse().ok()
-        })
-        .await;
-        Self { postgres, link, folder, shop: Shop { process, addr } }
+        let shop = Shop::open(&folder, "serve", &url, options).await;
+        Self { postgres, link, folder, shop }
     }
 
     /// Sends a load; returns its report.
     pub(crate) async fn load(&self, options: &[&str]) -> Value {
         let (status, report) = self.run_load(options).await;
-        assert!(status.success(), "{status}: {}", self.said("load.err"));
+        assert!(status.success(), "{status}: {}", said(&self.folder, "load.err"));
         serde_json::from_str(&report).unwrap()
     }
 
@@ -93,35 +83,28 @@ impl Storefront {
     pub(crate) async fn refused_load(&self, options: &[&str]) -> (ExitStatus, String) {
         let (status, report) = self.run_load(options).await;
         assert_eq!(report, "");
-        (status, self.said("load.err"))
+        (status, said(&self.folder, "load.err"))
     }
 
     async fn run_load(&self, options: &[&str]) -> (ExitStatus, String) {
-        let url = self.url();
-        let sizes = ["--products", &PRODUCTS.to_string(), "--users", &USERS.to_string()];
-        let words = [&["load", "--json", "--url", &url], &sizes[..], options].concat();
-        run(&self.folder, "", &words).await
-    }
-
-    fn said(&self, file: &str) -> String {
-        fs::read_to_string(self.folder.path().join(file)).unwrap()
+        load(&self.folder, &[&self.shop], options).await
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.shop.addr)
+        self.shop.url()
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        Connection::open(self.shop.addr).await.unwrap()
+        self.shop.connect().await
     }
 
     /// On a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.connect().await.get(path).await.unwrap()
+        self.shop.get(path).await
     }
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
-        self.connect().await.put(path, body).await.unwrap()
+        self.shop.put(path, body).await
     }
 
     /// Sends 8 requests, which the database keeps waiting: a path each, and what
@@ -152,6 +135,54 @@ impl Storefront {
         self.postgres.client().await.unwrap()
     }
 
+    /// As [`Shop::counter`].
+    pub(crate) async fn counter(&self, name: &str, labels: &str) -> u64 {
+        self.shop.counter(name, labels).await
+    }
+
+    /// As [`Shop::is_unharmed`].
+    pub(crate) fn is_unharmed(&self) {
+        self.shop.is_unharmed();
+    }
+}
+
+impl Shop {
+    /// Opens one with `options`; its files in `folder` are called `name`.
+    pub(crate) async fn open(
+        folder: &Folder,
+        name: &str,
+        database: &str,
+        options: &[&str],
+    ) -> Self {
+        let serve = [&["serve", "--listen", "127.0.0.1:0"], options].concat();
+        let process = start(folder, name, database, &serve).await;
+        let output = folder.path().join(name).with_extension("out");
+        let addr = eventually_some(DEADLINE, async || {
+            assert_eq!(process.exit_status(), None, "the shop did not open");
+            let said = fs::read_to_string(&output).ok()?;
+            said.strip_prefix("http://")?.strip_suffix('\n')?.parse().ok()
+        })
+        .await;
+        Self { process, addr, log: output.with_extension("err") }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(self.addr).await.unwrap()
+    }
+
+    /// On a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.connect().await.get(path).await.unwrap()
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.connect().await.put(path, body).await.unwrap()
+    }
+
     /// A sum of the shop's counter `name` over the series whose labels contain `labels`.
     pub(crate) async fn counter(&self, name: &str, labels: &str) -> u64 {
         let answer = self.get("/metrics").await;
@@ -166,10 +197,39 @@ impl Storefront {
 
     /// Nothing has panicked, and nothing was a mistake of the shop's own.
     pub(crate) fn is_unharmed(&self) {
-        let log = self.said("serve.err");
+        let log = self.log();
         assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
-        assert!(self.shop.process.is_running());
+        assert!(self.process.is_running());
     }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+/// Fills the database anew.
+pub(crate) async fn seed(folder: &Folder, postgres: &Postgres, options: &[&str]) {
+    let sizes = ["--products", &PRODUCTS.to_string(), "--users", &USERS.to_string()];
+    let words = [&["seed", "--orders-per-user", "2"], &sizes[..], options].concat();
+    let (status, _) = run(folder, &postgres.url(), &words).await;
+    assert!(status.success(), "{status}: {}", said(folder, "seed.err"));
+}
+
+/// Sends a load to `shops`; returns how it ended, and what it printed.
+pub(crate) async fn load(
+    folder: &Folder,
+    shops: &[&Shop],
+    options: &[&str],
+) -> (ExitStatus, String) {
+    let urls: Vec<String> = shops.iter().map(|shop| shop.url()).collect();
+    let urls: Vec<&str> = urls.iter().flat_map(|url| ["--url", url]).collect();
+    let sizes = ["--products", &PRODUCTS.to_string(), "--users", &USERS.to_string()];
+    let words = [&["load", "--json"], &urls[..], &sizes[..], options].concat();
+    run(folder, "", &words).await
+}
+
+fn said(folder: &Folder, file: &str) -> String {
+    fs::read_to_string(folder.path().join(file)).unwrap()
 }
 
 /// A product as it is to be. Its stock is what the tests count with.
@@ -194,6 +254,7 @@ async fn start(folder: &Folder, name: &str, database: &str, words: &[&str]) -> P
         .args(words)
         .current_dir("/")
         .env("DATABASE_URL", database)
+        .env_remove("REDIS_URL")
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(file("out").unwrap())
