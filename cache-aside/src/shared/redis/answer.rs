@@ -7,22 +7,30 @@ use super::session::{Session, classify, unreachable};
 use crate::shared::{Acquired, Lease, LeaseNote, Reading, SharedError};
 use crate::version::{Version, VersionFloor};
 
-/// The answer to one MGET of `keys` records and their generation.
+/// The answer to one MGET of `keys` records, and of their generation last.
 pub(super) fn readings(
     answer: Value,
     keys: usize,
     session: &Session,
 ) -> Result<Vec<Reading>, SharedError> {
     let Value::Array(mut parts) = answer else { return Err(unexpected(answer)) };
-    if parts.len() != keys + 1 {
+    let generation = string(parts.pop().unwrap_or(Value::Nil))?;
+    judged(Value::Array(parts), keys, generation.as_deref(), session)
+}
+
+/// The answer to one MGET of `keys` records, of a partition of that generation.
+pub(super) fn judged(
+    answer: Value,
+    keys: usize,
+    generation: Option<&[u8]>,
+    session: &Session,
+) -> Result<Vec<Reading>, SharedError> {
+    let Value::Array(parts) = answer else { return Err(unexpected(answer)) };
+    if parts.len() != keys {
         return Err(unexpected(Value::Array(parts)));
     }
-    let generation = string(parts.pop().unwrap_or(Value::Nil))?;
     let now = session.server_now();
-    parts
-        .into_iter()
-        .map(|part| Ok(judge(string(part)?, generation.as_deref(), session, now)))
-        .collect()
+    parts.into_iter().map(|part| Ok(judge(string(part)?, generation, session, now))).collect()
 }
 
 /// `now` is the moment on the server's clock.
@@ -84,7 +92,7 @@ pub(super) fn lease_of(
     Ok(Lease { token, note: LeaseNote { session: session.id, generation, given } })
 }
 
-fn string(part: Value) -> Result<Option<Vec<u8>>, SharedError> {
+pub(super) fn string(part: Value) -> Result<Option<Vec<u8>>, SharedError> {
     match part {
         Value::BulkString(bytes) => Ok(Some(bytes)),
         Value::Nil => Ok(None),

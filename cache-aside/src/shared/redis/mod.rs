@@ -2,6 +2,7 @@
 
 mod answer;
 mod connect;
+mod generations;
 mod header;
 mod operations;
 mod script;
@@ -247,7 +248,14 @@ impl Partition {
         Name { tag: &self.tag, kind: b'v', key }
     }
 
-    /// An MGET of records, and of the generation last.
+    /// A GET of a record.
+    fn get(&self, key: &[u8]) -> Cmd {
+        let mut get = Cmd::with_capacity(2, self.tag.len() + key.len() + 8);
+        get.arg(b"GET").arg(self.record(key));
+        get
+    }
+
+    /// An MGET of records.
     fn mget<'a>(&'a self, keys: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Cmd {
         let room: usize = keys.clone().map(|key| self.tag.len() + 1 + key.len()).sum();
         let mut get = Cmd::with_capacity(2 + keys.len(), room + self.tag.len() + 8);
@@ -255,6 +263,12 @@ impl Partition {
         for key in keys {
             get.arg(self.record(key));
         }
+        get
+    }
+
+    /// The same, and of the generation last.
+    fn mget_all<'a>(&'a self, keys: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Cmd {
+        let mut get = self.mget(keys);
         get.arg(self.generation());
         get
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::answer::{acquired, lease_of, readings, unexpected};
+use super::answer::{acquired, judged, lease_of, readings, string, unexpected};
+use super::generations::Generations;
 use super::session::Session;
-use super::{RedisStore, header};
+use super::{Partition, RedisStore, header};
 use crate::shared::{
     Acquired, Ask, Fill, Filled, Floor, Lease, Reading, SharedError, SharedStore,
 };
@@ -43,8 +44,11 @@ impl SharedStore for RedisStore {
         if self.partitions.len() > 1 && keys.len() > 1 {
             return self.read_slots(&session, keys).await;
         }
-        let get = self.place(first).mget(keys.iter().copied());
-        let answer = session.command(&get).await;
+        let place = self.place(first);
+        if let Some(generations) = session.generations() {
+            return self.read_known(&session, generations, place, keys).await;
+        }
+        let answer = session.command(&place.mget_all(keys.iter().copied())).await;
         let answer = answer.inspect_err(|error| self.look_around(error))?;
         readings(answer, keys.len(), &session)
     }
@@ -203,6 +207,56 @@ impl SharedStore for RedisStore {
 }
 
 impl RedisStore {
+    /// Keys of one partition, whose generation is known or learnt on the way.
+    async fn read_known(
+        &self,
+        session: &Session,
+        generations: &Generations,
+        place: &Partition,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Reading>, SharedError> {
+        if generations.of(&place.tag).is_some() {
+            let answer = match keys {
+                [key] => {
+                    let answer = session.command(&place.get(key)).await;
+                    answer.map(|record| Value::Array(vec![record]))
+                }
+                keys => session.command(&place.mget(keys.iter().copied())).await,
+            };
+            match (answer, generations.of(&place.tag)) {
+                // It is known still, so it was when the answer was given.
+                (Ok(records), Some(generation)) => {
+                    return judged(records, keys.len(), Some(&generation), session);
+                }
+                // A key of another type: MGET reads over it.
+                (Err(SharedError::Refused(_)), _) | (Ok(_), None) => {}
+                (Err(error), _) => {
+                    self.look_around(&error);
+                    return Err(error);
+                }
+            }
+        }
+        let notices = generations.notices();
+        let mut calls = Pipeline::with_capacity(3);
+        // The server gives notice of what the next command reads.
+        calls.cmd("CLIENT").arg("CACHING").arg("YES").ignore();
+        calls.cmd("MGET").arg(place.generation());
+        calls.add_command(place.mget(keys.iter().copied()));
+        let answers = session.commands(&calls).await;
+        let answers = answers.inspect_err(|error| self.look_around(error))?;
+        let [Value::Array(generation), records] = <[Value; 2]>::try_from(answers)
+            .map_err(|answers| unexpected(Value::Array(answers)))?
+        else {
+            return Err(unexpected(Value::Nil));
+        };
+        let generation = generation.into_iter().next().unwrap_or(Value::Nil);
+        let generation = string(generation)?;
+        if let Some(known) = generation.as_deref().and_then(|bytes| bytes.try_into().ok()) {
+            generations.learn(&place.tag, known, notices);
+        }
+        judged(records, keys.len(), generation.as_deref(), session)
+    }
+
     /// One MGET for each slot, all at once.
     async fn read_slots(
         &self,
@@ -216,7 +270,9 @@ impl RedisStore {
         }
         let mut calls = Pipeline::with_capacity(slots.len());
         for (partition, at) in &slots {
-            calls.add_command(self.partitions[*partition].mget(at.iter().map(|at| keys[*at])));
+            calls.add_command(
+                self.partitions[*partition].mget_all(at.iter().map(|at| keys[*at])),
+            );
         }
         let answers = session.commands(&calls).await;
         let answers = answers.inspect_err(|error| self.look_around(error))?;

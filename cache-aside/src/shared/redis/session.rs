@@ -11,6 +11,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, 
 use tokio::sync::watch;
 
 use super::connect::Connect;
+use super::generations::Generations;
 use super::script::{ACQUIRE, DISPLACE, FILL, INVALIDATE, RELEASE};
 use crate::clock::{Clock, Tick, nanos};
 use crate::shared::SharedError;
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub(super) id: u64,
     pub(super) identity: Identity,
     pub(super) scripts: Scripts,
+    /// Nothing if the server gives no notices.
+    generations: Option<Arc<Generations>>,
     connection: MultiplexedConnection,
     clock: Clock,
     /// The server's clock minus ours, in microseconds, at most.
@@ -74,7 +77,15 @@ pub(super) struct Scripts {
 
 impl Session {
     async fn open(connect: &Connect, clock: Clock, id: u64) -> Result<Self, SharedError> {
-        let mut connection = connect.connection().await.map_err(classify)?;
+        let (mut connection, mut generations) = connect.connection().await.map_err(classify)?;
+        if generations.is_some() {
+            let mut track = redis::cmd("CLIENT");
+            track.arg("TRACKING").arg("ON").arg("OPTIN");
+            // It may not be allowed to; then each read asks for the generation.
+            if track.query_async::<()>(&mut connection).await.is_err() {
+                generations = None;
+            }
+        }
         let asked = clock.now();
         let mut greeting = who_are_you();
         for script in [ACQUIRE, FILL, RELEASE, INVALIDATE, DISPLACE] {
@@ -87,6 +98,7 @@ impl Session {
             id,
             identity: primary(&info)?,
             scripts: Scripts { acquire, fill, release, invalidate, displace },
+            generations,
             connection,
             ahead: AtomicI64::new(ahead(time, asked)),
             checked: AtomicU64::new(clock.now()),
@@ -99,6 +111,10 @@ impl Session {
     pub(super) fn server_now(&self) -> u64 {
         let micros = (self.clock.now() / 1_000) as i64 + self.ahead.load(Ordering::Relaxed);
         u64::try_from(micros / 1_000).unwrap_or_default()
+    }
+
+    pub(super) fn generations(&self) -> Option<&Generations> {
+        self.generations.as_deref()
     }
 
     pub(super) async fn command(&self, command: &Cmd) -> Result<Value, SharedError> {
