@@ -33,6 +33,15 @@ pub(super) fn judged(
     parts.into_iter().map(|part| Ok(judge(string(part)?, generation, session, now))).collect()
 }
 
+/// The answer to a GET of one record.
+pub(super) fn judge_now(
+    record: Value,
+    generation: Option<&[u8]>,
+    session: &Session,
+) -> Result<Reading, SharedError> {
+    Ok(judge(string(record)?, generation, session, session.server_now()))
+}
+
 /// `now` is the moment on the server's clock.
 fn judge(
     record: Option<Vec<u8>>,

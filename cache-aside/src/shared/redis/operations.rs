@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::answer::{acquired, judged, lease_of, readings, string, unexpected};
+use super::answer::{acquired, judge_now, judged, lease_of, readings, string, unexpected};
 use super::generations::Generations;
 use super::session::Session;
 use super::{Partition, RedisStore, header};
@@ -217,20 +217,20 @@ impl RedisStore {
     ) -> Result<Vec<Reading>, SharedError> {
         if generations.of(&place.tag).is_some() {
             let answer = match keys {
-                [key] => {
-                    let answer = session.command(&place.get(key)).await;
-                    answer.map(|record| Value::Array(vec![record]))
-                }
+                [key] => session.command(&place.get(key)).await,
                 keys => session.command(&place.mget(keys.iter().copied())).await,
             };
-            match (answer, generations.of(&place.tag)) {
+            match (answer, generations.of(&place.tag), keys) {
                 // It is known still, so it was when the answer was given.
-                (Ok(records), Some(generation)) => {
+                (Ok(record), Some(generation), [_]) => {
+                    return Ok(vec![judge_now(record, Some(&generation), session)?]);
+                }
+                (Ok(records), Some(generation), _) => {
                     return judged(records, keys.len(), Some(&generation), session);
                 }
                 // A key of another type: MGET reads over it.
-                (Err(SharedError::Refused(_)), _) | (Ok(_), None) => {}
-                (Err(error), _) => {
+                (Err(SharedError::Refused(_)), ..) | (Ok(_), None, _) => {}
+                (Err(error), ..) => {
                     self.look_around(&error);
                     return Err(error);
                 }

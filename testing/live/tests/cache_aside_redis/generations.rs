@@ -68,7 +68,8 @@ async fn a_hit_asks_for_as_little_as_it_may() {
         let calls = redis.command(&["INFO", "commandstats"]).await.unwrap();
         let calls = calls.text().unwrap().to_owned();
         let count = |command: &str| {
-            let line = calls.lines().find_map(|l| l.strip_prefix(&format!("cmdstat_{command}:")));
+            let line =
+                calls.lines().find_map(|l| l.strip_prefix(&format!("cmdstat_{command}:")));
             line.map_or(0, |line| {
                 let count = line.strip_prefix("calls=").unwrap().split(',').next();
                 count.unwrap().parse::<u64>().unwrap()
