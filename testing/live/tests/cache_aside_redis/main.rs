@@ -2,3 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod basics;
+mod faults;
+mod history;
+mod rows;
+mod scene;
