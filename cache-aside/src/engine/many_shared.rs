@@ -109,6 +109,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
         let stamps: Vec<_> =
             asked.iter().map(|wanted| self.epochs.stamp(wanted.hash)).collect();
+        let asked_at = self.clock.now();
         let sought = {
             let bytes: Vec<&[u8]> = asked.iter().map(|wanted| &wanted.bytes[..]).collect();
             tier.read_many(&bytes).await
@@ -119,13 +120,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let (key, hash) = (&keys[wanted.at], wanted.hash);
             let (seen, aged) = match self.glance(sought, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     self.count_shared(&entry.life);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
                 }
                 Glance::Renew(entry, id, why) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     if why == LoadCause::Early {
                         self.metrics.request(Request::Shared);
                     } else {
@@ -271,7 +272,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
-                    engine.copy(landing.key(), landing.hash, &entry);
+                    engine.copy(landing.key(), landing.hash, &entry, began);
                     landing.land_with(Ok(entry.value), Standing::Own);
                     continue;
                 }
@@ -340,6 +341,8 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
             Writing { key: &load.bytes, lease, content }
         })
         .collect();
+    // The tier vouches for the moment at which it is filled, which is no earlier.
+    let current = engine.clock.now();
     let written = tier.write_many(&writings).await;
     drop(writings);
     for ((load, _, found, lifetime), written) in leased.into_iter().zip(written) {
@@ -347,7 +350,8 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
         let standing = standing(written);
         if standing == Standing::Sound {
             let (key, hash, stamp) = (landing.key(), landing.hash, landing.stamp);
-            engine.fill_for(lifetime, key, hash, stamp, began, &found);
+            let life = engine.life(lifetime, stamp, began, current, &found);
+            engine.keep(key, hash, stamp, life, &found);
         }
         landing.land_with(Ok(found.value), standing);
     }

@@ -126,7 +126,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loaded: &Loaded<V>,
     ) -> bool {
         let lifetime = self.lifetime(key, loaded);
-        self.fill_for(lifetime, key, hash, stamp, began, loaded)
+        let life = self.life(lifetime, stamp, began, self.clock.now(), loaded);
+        self.keep(key, hash, stamp, life, loaded)
     }
 
     /// How long a loaded value is to be kept; nothing: not at all.
@@ -137,31 +138,41 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         kept.then_some(lifetime)
     }
 
-    fn fill_for(
+    /// The dates of a value that was loaded by `current`; a copy of what a tier has was
+    /// known to be current then, and no later.
+    fn life(
         &self,
         lifetime: Option<Duration>,
+        stamp: Stamp,
+        began: Tick,
+        current: Tick,
+        loaded: &Loaded<V>,
+    ) -> Option<Life> {
+        let cost = current.saturating_sub(began);
+        let life = Life::new(stamp, began, lifetime?, cost, loaded.value.is_none());
+        let copy = self.tier.is_some();
+        Some(if copy { life.shown_for(self.copy_ttl, current) } else { life })
+    }
+
+    /// Stores a value, or drops what there is if it has no life.
+    fn keep(
+        &self,
         key: &K,
         hash: u64,
         stamp: Stamp,
-        began: Tick,
+        life: Option<Life>,
         loaded: &Loaded<V>,
     ) -> bool {
         if self.epochs.stamp(hash) != stamp {
             self.metrics.fill(Fill::Overtaken);
             return false;
         }
-        let Some(lifetime) = lifetime else {
+        let Some(life) = life else {
             // The source no longer vouches for what is there.
             self.store.remove(key);
             self.metrics.fill(Fill::NotKept);
             return false;
         };
-        let now = self.clock.now();
-        let cost = now.saturating_sub(began);
-        let mut life = Life::new(stamp, began, lifetime, cost, loaded.value.is_none());
-        if self.tier.is_some() {
-            life = life.shown_for(self.copy_ttl, now);
-        }
         self.store.insert(key.clone(), Entry { value: loaded.value.clone(), life });
         self.metrics.fill(Fill::Stored);
         true

@@ -69,8 +69,8 @@ pub(super) enum Glance<V> {
 
 /// With what right a load goes on.
 enum Right<V> {
-    /// There is a value; whether it is known to be current for all who wait.
-    Value(Entry<V>, Standing),
+    /// There is a value; with the moment at which it was asked for.
+    Value(Entry<V>, Tick),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
     /// The tier is silent: as if there were none.
@@ -105,16 +105,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                     None => continue,
                 }
             }
-            // Before the tier is asked: this is the stamp of a copy.
-            let stamp = self.epochs.stamp(hash);
+            // Before the tier is asked: these are the stamp and the date of a copy.
+            let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             let (seen, aged) = match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Ok(entry.value);
                 }
                 Glance::Renew(entry, id, cause) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.metrics.request(if cause == LoadCause::Early {
                         Request::Shared
                     } else {
@@ -156,10 +156,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) async fn get_shared(&self, key: &K) -> Option<Option<Arc<V>>> {
         if let Some(tier) = &self.tier {
             let (hash, bytes) = (self.hash(key), KeyEncoder::bytes_of(key));
-            let stamp = self.epochs.stamp(hash);
+            let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) | Glance::Renew(entry, ..) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Some(entry.value);
                 }
@@ -246,12 +246,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         (self.judge(&entry.life, hash).0 == Verdict::Fresh).then_some(entry)
     }
 
-    /// Keeps a copy of what the tier has, unless an invalidation came meanwhile.
-    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>) {
+    /// Keeps a copy of what the tier had when it was `asked`, unless an invalidation came
+    /// meanwhile. Its answer may have been under way for long.
+    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>, asked: Tick) {
         if self.copy_ttl.is_zero() || self.epochs.stamp(hash) != entry.life.stamp {
             return;
         }
-        let life = entry.life.shown_for(self.copy_ttl, self.clock.now());
+        let life = entry.life.shown_for(self.copy_ttl, asked);
         self.store.insert(key.clone(), Entry { value: entry.value.clone(), life });
     }
 
@@ -326,7 +327,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         if waited {
                             tier.waited(SharedWait::Served);
                         }
-                        return Right::Value(entry, Standing::Own);
+                        return Right::Value(entry, asked);
                     }
                     (seen, replaced) = (Some(id), replaced + 1);
                 }
@@ -366,9 +367,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     ) -> (Written, bool) {
         let lifetime = self.lifetime(key, loaded);
         let content = self.content(lifetime, began, loaded);
+        // The tier vouches for the moment at which it is filled, which is no earlier.
+        let life = self.life(lifetime, stamp, began, self.clock.now(), loaded);
         let written = tier.write(Writing { key: bytes, lease, content }).await;
-        let kept = written == Written::Stored
-            && self.fill_for(lifetime, key, hash, stamp, began, loaded);
+        let kept = written == Written::Stored && self.keep(key, hash, stamp, life, loaded);
         (written, kept)
     }
 
@@ -418,9 +420,9 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     let (bytes, hash) = (KeyEncoder::bytes_of(landing.key()), landing.hash);
     let lease = match engine.right(&tier, &bytes, hash, cause, seen).await {
         Right::Leave => return landing.land_with(Err(Error::Aborted), Standing::Void),
-        Right::Value(entry, standing) => {
-            engine.copy(landing.key(), hash, &entry);
-            return landing.land_with(Ok(entry.value), standing);
+        Right::Value(entry, asked) => {
+            engine.copy(landing.key(), hash, &entry, asked);
+            return landing.land_with(Ok(entry.value), Standing::Own);
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);

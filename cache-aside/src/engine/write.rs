@@ -127,7 +127,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         });
         let written = tier.write(Writing { key: &bytes, lease: &lease, content }).await;
         if written == Written::Stored {
-            self.fill_for(lifetime, key, hash, stamp, began, loaded);
+            let life = self.life(lifetime, stamp, began, began, loaded);
+            self.keep(key, hash, stamp, life, loaded);
         }
         Ok(true)
     }
