@@ -21,6 +21,8 @@ local function below(a, b)
   end
   return false
 end
+-- Until when a floor lasts; one that is none of ours is over.
+local function until_when(floor) return tonumber(string.sub(floor, 1, 16)) or 0 end
 -- Since when the floors are known, and that of one key. What is no hash is dropped.
 local function floors(key, name, at)
   local found = redis.pcall('HMGET', key, 'since', 'k' .. name)
@@ -29,12 +31,12 @@ local function floors(key, name, at)
     found = {}
   end
   local since = tonumber(found[1] or nil)
-  if not since then
+  if not since or since > at then
     since = at
     redis.pcall('HSET', key, 'since', at)
   end
   local floor = found[2]
-  if floor and (#floor ~= 32 or tonumber(string.sub(floor, 1, 16)) <= at) then floor = nil end
+  if floor and (#floor ~= 32 or until_when(floor) <= at) then floor = nil end
   return since, floor and string.sub(floor, 17, 32)
 end
 local function raise(key, name, version, ttl)
@@ -50,7 +52,7 @@ local function raise(key, name, version, ttl)
   -- Those that are over go by chance, some at a time, as Redis expires its keys.
   local sample = redis.call('HRANDFIELD', key, 4, 'WITHVALUES')
   for n = 1, #sample, 2 do
-    if sample[n] ~= 'since' and tonumber(string.sub(sample[n + 1], 1, 16)) <= at then
+    if sample[n] ~= 'since' and until_when(sample[n + 1]) <= at then
       redis.call('HDEL', key, sample[n])
     end
   end
