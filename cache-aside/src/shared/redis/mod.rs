@@ -447,7 +447,18 @@ impl SharedStore for RedisStore {
     }
 
     async fn probe(&self, domain: usize) -> Result<(), SharedError> {
-        self.topology.probe(domain).await
+        self.topology.refresh().await?;
+        let mut places = self.partitions.iter();
+        // What no node has any more is none's concern.
+        let Some(place) = places.find(|place| self.topology.domain(place.slot) == domain)
+        else {
+            return Ok(());
+        };
+        let node = self.topology.node(place.slot).await?;
+        // A read, so that a server that refuses those is not thought to be well.
+        let mut read = redis::cmd("MGET");
+        read.arg(place.generation());
+        node.session().await?.probe(&read).await
     }
 }
 

@@ -19,6 +19,10 @@ use crate::shared::SharedError;
 /// passed: it may have been demoted and promoted without closing a connection.
 const RECHECK: Duration = Duration::from_secs(1);
 
+/// How long a server that has let us in may say nothing. Without a limit, one that has
+/// gone without a word would be waited for as long as the system sends again.
+const GREETING: Duration = Duration::from_secs(2);
+
 /// Which dataset a server has, as far as invalidations go: its replication id. It
 /// changes when the server restarts, from a snapshot or not, and when a replica
 /// is promoted.
@@ -81,8 +85,11 @@ impl Session {
             greeting.cmd("SCRIPT").arg("LOAD").arg(script);
         }
         type Greeting = (String, (i64, i64), String, String, String, String, String);
+        // The limit of the connection does not cover it.
+        let greeting = tokio::time::timeout(GREETING, greeting.query_async(&mut connection));
+        let greeting = greeting.await.map_err(|_| SharedError::Timeout(GREETING))?;
         let (info, time, acquire, fill, release, invalidate, displace): Greeting =
-            greeting.query_async(&mut connection).await.map_err(classify)?;
+            greeting.map_err(classify)?;
         Ok(Self {
             id,
             identity: primary(&info)?,
@@ -119,12 +126,11 @@ impl Session {
         answers.map_err(|error| self.failed(error))
     }
 
-    /// Whether it answers; closed if it does not, so that the next try connects anew.
-    pub(super) async fn ping(&self) -> Result<(), SharedError> {
+    /// Whether it answers `read`, and is who it was; closed if not, so that the next try
+    /// connects anew.
+    pub(super) async fn probe(&self, read: &Cmd) -> Result<(), SharedError> {
         let guard = CloseOnDrop(self);
-        self.command(&redis::cmd("PING")).await?;
-        self.checked.store(0, Ordering::Relaxed);
-        self.recheck().await?;
+        self.who_is_it(Some(read)).await?;
         std::mem::forget(guard);
         Ok(())
     }
@@ -150,9 +156,18 @@ impl Session {
         {
             return Ok(());
         }
-        let mut connection = self.connection.clone();
+        self.who_is_it(None).await
+    }
+
+    /// Asks that, and something else at once.
+    async fn who_is_it(&self, read: Option<&Cmd>) -> Result<(), SharedError> {
+        let (mut connection, now) = (self.connection.clone(), self.clock.now());
+        let mut questions = who_are_you();
+        if let Some(read) = read {
+            questions.add_command(read.clone()).ignore();
+        }
         let answer: RedisResult<(String, (i64, i64))> =
-            who_are_you().query_async(&mut connection).await;
+            questions.query_async(&mut connection).await;
         let (info, time) = answer.map_err(|error| self.failed(error))?;
         let identity = primary(&info).inspect_err(|_| self.close())?;
         if identity != self.identity {
@@ -222,6 +237,16 @@ pub(super) fn unreachable(why: &'static str) -> SharedError {
     SharedError::Unreachable(Arc::new(io::Error::other(why)))
 }
 
+/// Whether there is no room. The error of a pipeline has the code of none of its
+/// commands, and before Redis 7 that of a script is always the same.
+fn is_full(error: &RedisError) -> bool {
+    error.clone().into_server_errors().is_some_and(|errors| {
+        errors.iter().any(|(_, error)| {
+            error.code() == "OOM" || error.details().is_some_and(|text| text.contains("-OOM "))
+        })
+    })
+}
+
 pub(super) fn classify(error: RedisError) -> SharedError {
     match error.kind() {
         ErrorKind::Server(
@@ -230,7 +255,7 @@ pub(super) fn classify(error: RedisError) -> SharedError {
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ClusterDown,
         ) => SharedError::Unreachable(Arc::new(error)),
-        _ if error.code() == Some("OOM") => SharedError::Full(Arc::new(error)),
+        _ if is_full(&error) => SharedError::Full(Arc::new(error)),
         ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType => {
             SharedError::Refused(Arc::new(error))
         }
