@@ -8,7 +8,7 @@ mod recovery;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -84,6 +84,8 @@ pub(crate) enum Claim<V> {
     Replace(RecordId),
     Leased(Lease, VersionFloor),
     Held,
+    /// There is no room for a lease. The tier still reads and invalidates.
+    Full,
     Silent,
 }
 
@@ -150,9 +152,14 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Whether what the tier says of `key` counts.
-    pub(crate) fn is_silent(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_silent(self: &Arc<Self>, key: &[u8]) -> bool {
         let partition = self.store.partition(key);
-        self.breaker(self.store.domain(partition)).is_open() || self.owed.covers(partition, key)
+        let silent = self.breaker(self.store.domain(partition)).is_open()
+            || self.owed.covers(partition, key);
+        if silent && !self.recovering.load(Ordering::Relaxed) {
+            self.recover();
+        }
+        silent
     }
 
     /// Asks the store, within the time limit, unless it failed shortly before.
@@ -230,7 +237,10 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Keys that the tier is asked for, by domain: their places in `keys`.
-    fn groups<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Vec<usize>)> {
+    fn groups<'a>(
+        self: &Arc<Self>,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<(usize, Vec<usize>)> {
         let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
         for (n, key) in keys.enumerate() {
             if self.is_silent(key) {

@@ -46,9 +46,14 @@ impl<V: Send + Sync + 'static> Tier<V> {
         self.is_well()
     }
 
+    /// The first probe may have to connect. The second must be as fast as a read: a store
+    /// that is too slow is as good as down.
     async fn probe(&self, domain: usize) -> Result<(), SharedError> {
-        let probe = tokio::time::timeout(PROBE, self.store.probe(domain)).await;
-        probe.unwrap_or(Err(SharedError::Timeout(PROBE)))
+        for limit in [PROBE, self.settings.timeout] {
+            let probe = tokio::time::timeout(limit, self.store.probe(domain)).await;
+            probe.unwrap_or(Err(SharedError::Timeout(limit)))?;
+        }
+        Ok(())
     }
 
     async fn pay(self: &Arc<Self>, debt: &Debt) -> Result<(), SharedError> {
@@ -68,19 +73,32 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 }
 
+/// Says that there is no such task any more. Should its runtime be shut down, the next
+/// who finds the store silent starts another.
+struct Recovering<V: Send + Sync + 'static>(Weak<Tier<V>>);
+
+impl<V: Send + Sync + 'static> Drop for Recovering<V> {
+    fn drop(&mut self) {
+        if let Some(tier) = self.0.upgrade() {
+            tier.recovering.store(false, Ordering::Release);
+        }
+    }
+}
+
 async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>) {
+    let recovering = Recovering(Weak::clone(&tier));
     let mut pause = FIRST;
     loop {
         // By chance, so that the instances of a service do not come in step.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         let Some(tier) = tier.upgrade() else { return };
         if tier.try_to_recover().await {
-            tier.recovering.store(false, Ordering::Release);
+            drop(recovering);
             // What failed just before found the task still there.
-            if tier.is_well() || tier.recovering.swap(true, Ordering::AcqRel) {
-                return;
+            if !tier.is_well() {
+                tier.recover();
             }
-            pause = FIRST;
+            return;
         }
         pause = (pause * 2).min(LONGEST);
     }
