@@ -306,6 +306,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
         self.land(Ok(loaded.value), Standing::Sound);
     }
 
+    /// Keeps the value in this process, and answers those who came before the load began:
+    /// another process may have invalidated the key since.
+    pub(super) fn succeed_alone(mut self, loaded: Loaded<V>) {
+        let (engine, began) = (&self.engine, self.began);
+        let lifetime = engine.lifetime(&self.key.0, &loaded);
+        let life = engine.life(lifetime, self.stamp, began, began, &loaded);
+        engine.keep(&self.key.0, self.hash, self.stamp, life, &loaded);
+        self.land(Ok(loaded.value), Standing::Own);
+    }
+
     pub(super) fn fail(self, error: Error) {
         self.land_with(Err(error), Standing::Sound);
     }

@@ -228,10 +228,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
 struct Loading<K: CacheKey, V: Send + Sync + 'static> {
     landing: Landing<K, V>,
     bytes: Vec<u8>,
-    /// With the moment at which it was asked for.
-    lease: Option<Lease>,
-    /// Whether what is loaded may be kept in this process without a lease.
-    free: bool,
+    right: Right,
+}
+
+/// What may be done with a load.
+enum Right {
+    Lease(Lease),
+    /// The tier is silent: as if there were none.
+    Free,
+    /// It has no room, but it answers: what it said to others counts.
+    Unleased,
+    /// It is only passed on.
+    Uncached,
 }
 
 /// One load for all. It does not wait for other processes, two of which could wait
@@ -261,36 +269,26 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
     let mut known = VersionFloor::None;
     for ((start, stamp), claim) in starts.into_iter().zip(stamps).zip(claims) {
         let Start { landing, bytes, .. } = start;
-        let (lease, free) = match claim {
-            Claim::Leased(lease, floor) => {
-                known = known.and(floor);
-                (Some(lease), false)
-            }
-            Claim::Silent => {
-                known = VersionFloor::Unknown;
-                (None, true)
-            }
+        let (right, floor) = match claim {
+            Claim::Leased(lease, floor) => (Right::Lease(lease), floor),
+            Claim::Silent => (Right::Free, VersionFloor::Unknown),
+            Claim::Full => (Right::Unleased, VersionFloor::Unknown),
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
                     engine.copy(landing.key(), landing.hash, &entry, began);
                     landing.land_with(Ok(entry.value), Standing::Own);
                     continue;
                 }
-                None => {
-                    known = VersionFloor::Unknown;
-                    (None, false)
-                }
+                None => (Right::Uncached, VersionFloor::Unknown),
             },
             Claim::Held if cause != LoadCause::Miss => {
                 landing.land_with(Err(crate::Error::Aborted), Standing::Void);
                 continue;
             }
-            Claim::Held | Claim::Replace(_) => {
-                known = VersionFloor::Unknown;
-                (None, false)
-            }
+            Claim::Held | Claim::Replace(_) => (Right::Uncached, VersionFloor::Unknown),
         };
-        loading.push(Loading { landing, bytes, lease, free });
+        known = known.and(floor);
+        loading.push(Loading { landing, bytes, right });
     }
     if loading.is_empty() {
         return;
@@ -299,7 +297,10 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
     match engine.bounded(load).await {
         Ok(loaded) => land_many(&engine, &tier, loading, loaded, began).await,
         Err(error) => {
-            let leases = loading.iter().filter_map(|l| Some((&l.bytes[..], l.lease.as_ref()?)));
+            let leases = loading.iter().filter_map(|load| match &load.right {
+                Right::Lease(lease) => Some((&load.bytes[..], lease)),
+                Right::Free | Right::Unleased | Right::Uncached => None,
+            });
             tier.release(&leases.collect::<Vec<_>>()).await;
             let mut landings: Vec<_> = loading.into_iter().map(|l| l.landing).collect();
             if engine.error_ttl.is_zero() {
@@ -321,32 +322,32 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
     began: Tick,
 ) {
     let mut leased = Vec::with_capacity(loading.len());
-    for mut load in loading {
+    for Loading { mut landing, bytes, right } in loading {
         // What the source does not return, it does not have.
-        let found = loaded.remove(load.landing.key()).unwrap_or_else(Loaded::absent);
-        match load.lease.take() {
-            Some(lease) => {
-                load.landing.take_off();
-                let lifetime = engine.lifetime(load.landing.key(), &found);
-                leased.push((load, lease, found, lifetime));
+        let found = loaded.remove(landing.key()).unwrap_or_else(Loaded::absent);
+        match right {
+            Right::Lease(lease) => {
+                landing.take_off();
+                let lifetime = engine.lifetime(landing.key(), &found);
+                leased.push((landing, bytes, lease, found, lifetime));
             }
-            None if load.free => load.landing.succeed(found),
-            None => load.landing.land_with(Ok(found.value), Standing::Own),
+            Right::Free => landing.succeed(found),
+            Right::Unleased => landing.succeed_alone(found),
+            Right::Uncached => landing.land_with(Ok(found.value), Standing::Own),
         }
     }
     let writings: Vec<Writing<'_, V>> = leased
         .iter()
-        .map(|(load, lease, found, lifetime)| {
+        .map(|(_, bytes, lease, found, lifetime)| {
             let content = engine.content(*lifetime, began, found);
-            Writing { key: &load.bytes, lease, content }
+            Writing { key: bytes, lease, content }
         })
         .collect();
     // The tier vouches for the moment at which it is filled, which is no earlier.
     let current = engine.clock.now();
     let written = tier.write_many(&writings).await;
     drop(writings);
-    for ((load, _, found, lifetime), written) in leased.into_iter().zip(written) {
-        let landing = load.landing;
+    for ((landing, _, _, found, lifetime), written) in leased.into_iter().zip(written) {
         let standing = standing(written);
         if standing == Standing::Sound {
             let (key, hash, stamp) = (landing.key(), landing.hash, landing.stamp);

@@ -75,6 +75,8 @@ enum Right<V> {
     Lease(Lease, VersionFloor, Tick),
     /// The tier is silent: as if there were none.
     Free,
+    /// It has no room, but it answers: what it said to others counts.
+    Unleased,
     /// Somebody else holds the lease and is slow: the value is only passed on.
     Uncached,
     /// Somebody else renews it.
@@ -311,6 +313,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match tier.acquire(bytes, seen).await {
                 Claim::Silent => return Right::Free,
+                Claim::Full => return Right::Unleased,
                 Claim::Leased(lease, floor) => {
                     if waited {
                         tier.waited(SharedWait::Taken);
@@ -401,7 +404,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Claim::Leased(lease, _) => return Held::Lease(lease),
                 Claim::Copied(Copied { id, .. }) | Claim::Replace(id) => seen = Some(id),
                 Claim::Held => return Held::Nothing,
-                Claim::Silent => return Held::Epoch,
+                Claim::Silent | Claim::Full => return Held::Epoch,
             }
         }
         Held::Nothing
@@ -429,6 +432,12 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
             Some((lease, asked))
         }
         Right::Free => None,
+        Right::Unleased => {
+            return match engine.bounded(load).await {
+                Ok(loaded) => landing.succeed_alone(loaded),
+                Err(error) => landing.fail_for(error, engine.error_ttl).await,
+            };
+        }
         Right::Uncached => {
             return match engine.bounded(load).await {
                 Ok(loaded) => landing.land_with(Ok(loaded.value), Standing::Own),

@@ -324,6 +324,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
             self.ask(*domain, self.store.acquire(&asks)).await
         });
         for ((_, at), answer) in groups.iter().zip(join_all(asked).await) {
+            if let Err(SharedError::Full(_)) = &answer {
+                at.iter().for_each(|n| claims[*n] = Claim::Full);
+            }
             for (n, acquired) in at.iter().zip(answer.into_iter().flatten()) {
                 claims[*n] = match acquired {
                     Acquired::Leased(lease, floor) => Claim::Leased(lease, floor),
