@@ -309,10 +309,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Landing<K, V> {
     /// Keeps the value in this process, and answers those who came before the load began:
     /// another process may have invalidated the key since.
     pub(super) fn succeed_alone(mut self, loaded: Loaded<V>) {
-        let (engine, began) = (&self.engine, self.began);
-        let lifetime = engine.lifetime(&self.key.0, &loaded);
-        let life = engine.life(lifetime, self.stamp, began, began, &loaded);
-        engine.keep(&self.key.0, self.hash, self.stamp, life, &loaded);
+        self.engine.fill(&self.key.0, self.hash, self.stamp, self.began, &loaded);
         self.land(Ok(loaded.value), Standing::Own);
     }
 

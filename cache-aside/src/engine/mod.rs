@@ -126,7 +126,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loaded: &Loaded<V>,
     ) -> bool {
         let lifetime = self.lifetime(key, loaded);
-        let life = self.life(lifetime, stamp, began, self.clock.now(), loaded);
+        // With a tier that was not filled, nobody vouches for a later moment.
+        let current = if self.tier.is_some() { began } else { self.clock.now() };
+        let life = self.life(lifetime, stamp, began, current, loaded);
         self.keep(key, hash, stamp, life, loaded)
     }
 
