@@ -4,5 +4,6 @@
 mod basics;
 mod faults;
 mod history;
+mod overlap;
 mod rows;
 mod scene;

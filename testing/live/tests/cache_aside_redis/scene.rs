@@ -23,7 +23,7 @@ const VERSIONED: std::ops::Range<u64> = 8..SHARED;
 /// A row that is read and never written.
 pub(crate) const QUIET: u64 = 32;
 
-pub(crate) const L2_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const L2_TIMEOUT: Duration = Duration::from_millis(200);
 pub(crate) const LEASE_WAIT: Duration = Duration::from_millis(200);
 pub(crate) const L1_TTL: Duration = Duration::from_millis(40);
 pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,10 +34,9 @@ pub(crate) const SLACK: Duration = Duration::from_millis(300);
 
 /// No read takes longer. The tier may let it wait once to read, once for a lease and
 /// once to fill, and for another process's load.
-pub(crate) const SLOWEST: Duration = Duration::from_millis(
-    (ORIGIN.as_millis() + 3 * L2_TIMEOUT.as_millis() + LEASE_WAIT.as_millis()) as u64
-        + SLACK.as_millis() as u64,
-);
+pub(crate) fn slowest() -> Duration {
+    ORIGIN + 3 * L2_TIMEOUT + LEASE_WAIT + SLACK
+}
 
 /// A cache as one process has it. With `copies` it keeps some in memory as well.
 pub(crate) fn cache(store: RedisStore, copies: bool) -> Cache {
@@ -124,6 +123,7 @@ impl Scene {
             match random.u8(..8) {
                 0 => self.look(cache, key).await,
                 1 | 2 => self.read_many(cache, [key, (key + 1) % rows, QUIET]).await,
+                3 => self.reserve(cache, key).await,
                 _ => self.read(cache, key).await,
             }
             sleep(Duration::from_micros(random.u64(..4_000))).await;
@@ -163,7 +163,15 @@ impl Scene {
         self.took(began);
     }
 
-    /// True if it was a hit.
+    /// What a list does with the rows that it has read by itself.
+    async fn reserve(&self, cache: usize, key: u64) {
+        let began = self.now();
+        let reservation = self.caches[cache].reserve(&key).await;
+        let version = Arc::clone(&self.rows).load(key).await.unwrap();
+        reservation.insert(Loaded::value(version).version(version)).await;
+        self.took(began);
+    }
+
     async fn look(&self, cache: usize, key: u64) {
         let began = self.now();
         match self.caches[cache].get(&key).await {
