@@ -43,8 +43,9 @@ use crate::version::{Version, VersionFloor};
 /// **The server.** One primary, or the primaries of a Cluster: a value read from a
 /// replica may be older than its invalidation. It may evict as it likes
 /// (`maxmemory-policy`). The user that it is accessed as needs `INFO`, `TIME`,
-/// `SCRIPT LOAD`, `EVALSHA`, `MGET`, `UNLINK`, `SET`, `HMGET`, `HSET`, `HDEL` and
-/// `HRANDFIELD` on `prefix:*`, and for a Cluster `CLUSTER SLOTS`.
+/// `SCRIPT LOAD`, `EVALSHA`, `MGET`, `PTTL`, `UNLINK`, `SET`, `HMGET`, `HSET`, `HDEL`
+/// and `HRANDFIELD` on the keys `{prefix:*`, and for a Cluster `CLUSTER SLOTS`, for a
+/// database other than 0 `SELECT`.
 ///
 /// **Keys** are `{prefix:cache:partition}` and then a letter: `v` for records, `l` for
 /// leases, both followed by the key's bytes, `g` for the generation and `f` for

@@ -82,7 +82,8 @@ local record = get(KEYS[1])
 if record and string.sub(record, 5, 20) ~= ARGV[4] then
   return {0, record, get(KEYS[3])}
 end
-if get(KEYS[2]) then return {2} end
+-- A lease ends; what does not is none, and would be waited for for ever.
+if get(KEYS[2]) and redis.call('PTTL', KEYS[2]) >= 0 then return {2} end
 local generation = generation(KEYS[3], ARGV[3])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local at = now()

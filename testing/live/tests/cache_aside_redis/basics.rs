@@ -25,7 +25,7 @@ async fn load(cache: &Cache, key: u64, loads: &Arc<AtomicU64>) -> String {
     value.unwrap().unwrap().to_string()
 }
 
-async fn everything(store: impl Fn() -> RedisStore) {
+pub(crate) async fn everything(store: impl Fn() -> RedisStore) {
     let (one, two) = (cache(store()), cache(store()));
     let loads = Arc::new(AtomicU64::new(0));
     assert_eq!(load(&one, 7, &loads).await, "7:0");

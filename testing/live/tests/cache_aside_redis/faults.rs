@@ -382,7 +382,14 @@ async fn faults() {
     }
     let mut table = format!(
         "\n{:<36}{:>8}{:>8}{:>9}{:>7}{:>7}{:>11}{:>11}\n",
-        "fault of Redis", "reads", "writes", "unacked", "failed", "stale", "slowest", "recovery"
+        "fault of Redis",
+        "reads",
+        "writes",
+        "unacked",
+        "failed",
+        "stale",
+        "slowest",
+        "recovery"
     );
     let mut violations = Vec::new();
     for line in lines {

@@ -1,9 +1,12 @@
 //! The second tier on a real Redis.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod access;
 mod basics;
 mod faults;
+mod foreign;
 mod history;
 mod overlap;
 mod rows;
 mod scene;
+mod snapshot;

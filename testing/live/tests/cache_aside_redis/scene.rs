@@ -149,9 +149,11 @@ impl Scene {
             let rows = Arc::clone(&rows);
             async move {
                 let found = rows.load_many(batch.into_keys()).await?;
-                Ok::<_, std::io::Error>(found.into_iter().map(|(key, version)| {
-                    (key, Loaded::value(version).version(version))
-                }))
+                Ok::<_, std::io::Error>(
+                    found
+                        .into_iter()
+                        .map(|(key, version)| (key, Loaded::value(version).version(version))),
+                )
             }
         });
         for (key, outcome) in keys.into_iter().zip(outcomes.await) {
@@ -242,13 +244,7 @@ impl Scene {
 
     fn wrote(&self, cache: usize, key: u64, version: u64, acknowledged: bool) {
         let returned = self.now();
-        self.writes.lock().unwrap().push(Write {
-            cache,
-            key,
-            version,
-            returned,
-            acknowledged,
-        });
+        self.writes.lock().unwrap().push(Write { cache, key, version, returned, acknowledged });
     }
 
     /// Whether each cache fills Redis, and the next one finds that there, for rows
