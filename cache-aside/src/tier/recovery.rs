@@ -24,7 +24,8 @@ impl<V: Send + Sync + 'static> Tier<V> {
         // Without one, the next failure in a runtime starts it.
         let Some(runtime) = runtime else { return };
         if !self.recovering.swap(true, Ordering::AcqRel) {
-            runtime.spawn(recovery(Arc::downgrade(self)));
+            // Made here: a task may be dropped before its first poll.
+            runtime.spawn(recovery(Recovering(Arc::downgrade(self))));
         }
     }
 
@@ -85,13 +86,12 @@ impl<V: Send + Sync + 'static> Drop for Recovering<V> {
     }
 }
 
-async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>) {
-    let recovering = Recovering(Weak::clone(&tier));
+async fn recovery<V: Send + Sync + 'static>(recovering: Recovering<V>) {
     let mut pause = FIRST;
     loop {
         // By chance, so that the instances of a service do not come in step.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        let Some(tier) = tier.upgrade() else { return };
+        let Some(tier) = recovering.0.upgrade() else { return };
         if tier.try_to_recover().await {
             drop(recovering);
             // What failed just before found the task still there.

@@ -6,7 +6,7 @@
 
 /// The functions that the scripts share.
 macro_rules! library {
-    ($script:literal) => {
+    ($($script:expr),*) => {
         concat!(
             r"
 local function get(key) return redis.call('MGET', key)[1] end
@@ -64,8 +64,21 @@ local function generation(key, candidate)
   return candidate
 end
 ",
-            $script
+            $($script),*
         )
+    };
+}
+
+#[cfg(not(broken = "no_lease_check"))]
+macro_rules! check_lease {
+    () => {
+        "if get(KEYS[2]) ~= ARGV[1] then return 1 end"
+    };
+}
+#[cfg(broken = "no_lease_check")]
+macro_rules! check_lease {
+    () => {
+        ""
     };
 }
 
@@ -99,8 +112,8 @@ return {1, generation, at, ARGV[1], at >= since + tonumber(ARGV[5]) and 1 or 0, 
 /// Gives 0 if it is done, 1 if the lease is lost, 2 if it is below the floor.
 #[cfg(not(broken = "counter_lease"))]
 pub(super) const FILL: &str = library!(
+    check_lease!(),
     r"
-if get(KEYS[2]) ~= ARGV[1] then return 1 end
 redis.call('UNLINK', KEYS[2])
 if get(KEYS[3]) ~= ARGV[2] then return 1 end
 if ARGV[3] == '' then
