@@ -61,7 +61,7 @@ async fn the_commands_that_are_documented_are_enough() {
 }
 
 /// The counters of one cache, by name and last label.
-fn counters(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
+pub(crate) fn counters(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let counted = snapshotter.snapshot().into_vec().into_iter();
     counted
         .filter_map(|(key, _, _, value)| match value {

@@ -3,8 +3,8 @@
 //! or take longer than the source and the stated waits; and the caches come back by
 //! themselves.
 //!
-//! `TORTURE_SECONDS` says how long each fault lasts; by default that is as short as
-//! shows something.
+//! `TORTURE_SECONDS` says how long each fault lasts (by default as short as shows
+//! something), `TORTURE_FAULT` which ones are tried: those with that in their name.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::history::Moment;
-use crate::scene::{L2_TIMEOUT, LEASE_WAIT, LOAD_TIMEOUT, QUIET, SLACK, Scene, slowest};
+use crate::scene::{
+    L2_TIMEOUT, LEASE_WAIT, LOAD_TIMEOUT, QUIET, SLACK, Scene, lasting, slowest,
+};
 
 const CACHES: usize = 4;
 
@@ -367,9 +369,7 @@ async fn run(fault: Fault, lasts: Duration) -> Line {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults() {
-    let lasts = std::env::var("TORTURE_SECONDS").ok();
-    let lasts = lasts.map_or(1.5, |s| s.parse().expect("TORTURE_SECONDS is a number"));
-    let lasts = Duration::from_secs_f64(lasts);
+    let lasts = lasting(Duration::from_millis(1_500));
     let only = std::env::var("TORTURE_FAULT").unwrap_or_default();
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut lines: Vec<_> = Vec::new();

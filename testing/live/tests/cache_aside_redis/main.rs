@@ -7,6 +7,7 @@ mod faults;
 mod foreign;
 mod history;
 mod overlap;
+mod recovery;
 mod rows;
 mod scene;
 mod snapshot;

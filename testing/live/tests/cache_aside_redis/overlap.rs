@@ -11,7 +11,7 @@ use testbed::redis::{Redis, RedisCluster};
 use tokio::task::JoinHandle;
 
 use crate::rows::{Held, Rows};
-use crate::scene::{Cache, Scene};
+use crate::scene::{Cache, Scene, lasting};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const L1_TTL: Duration = Duration::from_millis(1);
@@ -265,7 +265,7 @@ async fn no_read_is_stale_in_a_history_of_four_processes() {
     let redis = Redis::start().await.unwrap();
     let scene = Scene::new((0..4).map(|_| RedisStore::open(redis.url()).unwrap()));
     let players = scene.play(7);
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(lasting(Duration::from_secs(4))).await;
     let outcome = scene.end(players, &vec![Vec::new(); 4]).await;
     assert!(outcome.stale.is_empty(), "{}", outcome.stale[0]);
     assert_eq!(outcome.failed, [""; 0]);

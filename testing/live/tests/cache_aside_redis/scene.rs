@@ -38,6 +38,13 @@ pub(crate) fn slowest() -> Duration {
     ORIGIN + 3 * L2_TIMEOUT + LEASE_WAIT + SLACK
 }
 
+/// How long something goes on: as long as `TORTURE_SECONDS` says, or `usually`.
+pub(crate) fn lasting(usually: Duration) -> Duration {
+    std::env::var("TORTURE_SECONDS").map_or(usually, |seconds| {
+        Duration::from_secs_f64(seconds.parse().expect("TORTURE_SECONDS is a number"))
+    })
+}
+
 /// A cache as one process has it. With `copies` it keeps some in memory as well.
 pub(crate) fn cache(store: RedisStore, copies: bool) -> Cache {
     let builder = CacheAside::builder("row")
