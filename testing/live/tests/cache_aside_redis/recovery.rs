@@ -101,12 +101,14 @@ async fn a_full_server_still_reads_and_invalidates() {
             2 => one.insert(&key, key).await.unwrap(),
             _ => assert!(one.insert_at(&key, key, key).await.unwrap()),
         }
-        assert_eq!(one.get(&key).await, Lookup::Miss);
+        if key % 4 < 2 {
+            assert_eq!(one.get(&key).await, Lookup::Miss);
+        }
         assert_eq!(load(&one, key).await, key);
     }
     one.clear().await.unwrap();
     let counted = counters(&snapshotter);
-    assert!(counted["cache_aside_shared_errors_total full"] >= 10, "{counted:?}");
+    assert!(counted["cache_aside_shared_errors_total full"] >= 5, "{counted:?}");
     assert!(!counted.contains_key("cache_aside_shared_errors_total refused"), "{counted:?}");
     assert!(!counted.contains_key("cache_aside_shared_reads_total bypass"), "{counted:?}");
 
