@@ -9,7 +9,8 @@ use testbed::redis::{Redis, RedisCluster};
 type Cache = CacheAside<u64, String>;
 
 fn cache(store: RedisStore) -> Cache {
-    CacheAside::builder("user").l2(store).build().unwrap()
+    // Its first operation connects, which by TLS takes its time.
+    CacheAside::builder("user").l2(store).l2_timeout(Duration::from_secs(5)).build().unwrap()
 }
 
 async fn load(cache: &Cache, key: u64, loads: &Arc<AtomicU64>) -> String {

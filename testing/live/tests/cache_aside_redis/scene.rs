@@ -211,7 +211,7 @@ impl Scene {
         while self.goes_on() {
             let key = if random.u8(..8) == 0 { own } else { random.u64(0..SHARED) };
             let draw = random.u8(..);
-            if draw < 6 {
+            if draw < 3 {
                 self.clear(cache).await;
             } else {
                 self.write(cache, key, draw).await;
@@ -254,12 +254,12 @@ impl Scene {
         self.writes.lock().unwrap().push(Write { cache, key, version, returned, acknowledged });
     }
 
-    /// Whether each cache fills Redis, and the next one finds that there, for rows
-    /// that nobody has asked for. Of a Cluster, on every node.
-    pub(crate) async fn shares(&self) -> bool {
+    /// Whether each cache fills Redis, and the next one finds that there, for so many rows
+    /// that nobody has asked for: of a Cluster, rows on every node.
+    async fn shares(&self, rows: usize) -> bool {
         for (n, filler) in self.caches.iter().enumerate() {
             let reader = &self.caches[(n + 1) % self.caches.len()];
-            for _ in 0..8 {
+            for _ in 0..rows {
                 let key = self.fresh.fetch_add(1, Ordering::SeqCst);
                 let filled =
                     filler.get_or_load(&key, |_| async { Ok::<_, std::io::Error>(1) }).await;
@@ -274,12 +274,12 @@ impl Scene {
         true
     }
 
-    /// How long it takes until [`shares`](Self::shares); nothing if longer than
-    /// `deadline`.
-    pub(crate) async fn recovers(&self, deadline: Duration) -> Option<Duration> {
+    /// How long it takes until the caches share so many rows by way of Redis; nothing if
+    /// longer than `deadline`.
+    pub(crate) async fn recovers(&self, rows: usize, deadline: Duration) -> Option<Duration> {
         let began = Instant::now();
         let shared = async {
-            while !self.shares().await {
+            while !self.shares(rows).await {
                 sleep(Duration::from_millis(10)).await;
             }
         };
