@@ -95,7 +95,11 @@ async fn a_user_that_lacks_a_command_is_told() {
         let snapshotter = recorder.snapshotter();
         let store = RedisStore::open(&url[..]).unwrap();
         let cache = metrics::with_local_recorder(&recorder, || {
-            CacheAside::<u64, u64>::builder("user").l2(store).build().unwrap()
+            CacheAside::<u64, u64>::builder("user")
+                .l2(store)
+                .l2_timeout(Duration::from_secs(5))
+                .build()
+                .unwrap()
         });
         let mut told = Vec::new();
         for version in 0..20 {
@@ -132,8 +136,11 @@ async fn a_user_that_lacks_a_command_is_told() {
 async fn a_wrong_password_is_an_error_without_the_password() {
     let redis = Redis::builder().setting("requirepass", "right").start().await.unwrap();
     let url = format!("redis://:wr0ng-s3cret@{}/", redis.addr());
-    let cache: CacheAside<u64, u64> =
-        CacheAside::builder("user").l2(RedisStore::open(&url[..]).unwrap()).build().unwrap();
+    let cache: CacheAside<u64, u64> = CacheAside::builder("user")
+        .l2(RedisStore::open(&url[..]).unwrap())
+        .l2_timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
     let read = cache.get_or_load(&1, |_| async { Ok::<_, io::Error>(1) }).await.unwrap();
     assert_eq!(read.as_deref(), Some(&1));
     let told = cache.invalidate(&1).await.unwrap_err();

@@ -99,7 +99,7 @@ async fn what_others_put_under_the_crates_keys_is_put_right() {
 async fn another_schema_codec_or_type_is_a_miss() {
     let redis = Redis::start().await.unwrap();
     let one = cache(&redis);
-    let builder = || CacheAside::<u64, u64>::builder("row");
+    let builder = || CacheAside::<u64, u64>::builder("row").l2_timeout(DEADLINE);
     let others = [
         builder().l2(store(&redis)).schema_version(1).build().unwrap(),
         builder().l2_with_codec(store(&redis), Json).build().unwrap(),
@@ -115,7 +115,7 @@ async fn another_schema_codec_or_type_is_a_miss() {
     }
 
     let text: CacheAside<u64, String> =
-        CacheAside::builder("row").l2(store(&redis)).build().unwrap();
+        CacheAside::builder("row").l2(store(&redis)).l2_timeout(DEADLINE).build().unwrap();
     assert_eq!(load(&one, 1).await, 1);
     assert_eq!(text.get(&KEY).await, Lookup::Miss);
     let read = text.get_or_load(&KEY, |_| async { Ok::<_, io::Error>("text".to_owned()) });

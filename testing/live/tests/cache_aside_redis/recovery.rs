@@ -18,7 +18,8 @@ use crate::scene::Cache;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn cache(url: &str) -> Cache {
-    CacheAside::builder("row").l2(RedisStore::open(url).unwrap()).build().unwrap()
+    let patient = CacheAside::builder("row").l2_timeout(DEADLINE);
+    patient.l2(RedisStore::open(url).unwrap()).build().unwrap()
 }
 
 async fn load(cache: &Cache, key: u64) -> u64 {
@@ -52,7 +53,9 @@ async fn door(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 async fn a_server_that_took_a_connection_and_says_nothing_is_given_up() {
     let redis = Redis::start().await.unwrap();
     let (addr, mute) = door(redis.addr()).await;
-    let (one, two) = (cache(&redis.url_at(addr)), cache(&redis.url()));
+    let store = RedisStore::open(redis.url_at(addr)).unwrap();
+    let one = CacheAside::builder("row").l2(store).build().unwrap();
+    let two = cache(&redis.url());
     for key in 0..10 {
         assert_eq!(load(&one, key).await, key);
     }

@@ -1,19 +1,23 @@
 //! A Redis that comes back with what it had been told to forget.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_aside::{CacheAside, Lookup, Moka, RedisStore};
 use testbed::eventually;
 use testbed::redis::Redis;
 
 use crate::rows::Rows;
-use crate::scene::{Cache, L1_TTL, LOAD_TIMEOUT};
+use crate::scene::Cache;
 
 const KEY: u64 = 1;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter than any restart.
+const L1_TTL: Duration = Duration::from_millis(1);
 
 fn cache(redis: &Redis, copies: bool) -> Cache {
     let builder = CacheAside::builder("row").l2(RedisStore::open(redis.url()).unwrap());
-    let builder = builder.load_timeout(LOAD_TIMEOUT * 30);
+    let builder = builder.l2_timeout(PATIENCE).load_timeout(PATIENCE);
     let builder = if copies { builder.l1(Moka::entries(10)).l1_ttl(L1_TTL) } else { builder };
     builder.build().unwrap()
 }
@@ -39,7 +43,7 @@ async fn nothing_old_is_shown(redis: &Redis, known: &[Cache], rows: &Arc<Rows>) 
     }
     let again = Lookup::Hit(Arc::new(2));
     for cache in known.iter().chain([&new]) {
-        eventually(LOAD_TIMEOUT * 10, async || {
+        eventually(2 * PATIENCE, async || {
             read(cache, rows).await;
             new.get(&KEY).await == again && cache.get(&KEY).await == again
         })
