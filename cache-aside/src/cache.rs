@@ -245,6 +245,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheAside<K, V> {
     /// [`invalidate_at`](Self::invalidate_at) or a load that said its
     /// [`version`](Loaded::version). False if so.
     ///
+    /// All who write that row must name its versions: a plain
+    /// [`invalidate`](Self::invalidate) or [`clear`](Self::clear) names none, so an
+    /// `insert_at` of what was before may come after it.
+    ///
     /// # Errors
     ///
     /// As for [`insert`](Self::insert).

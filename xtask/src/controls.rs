@@ -146,6 +146,63 @@ const CONTROLS: &[Control] = &[
         ),
     },
     Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a load fills the second tier only under its lease",
+        test: Test::cache_aside("shared_controls", "a_late_load_does_not_fill"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_standing",
+        protection: "who waits for a load is not given what another process has overtaken",
+        test: Test::cache_aside(
+            "shared_controls",
+            "nobody_is_given_a_load_that_another_process_has_overtaken",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_debts",
+        protection: "an invalidation that was not acknowledged is owed",
+        test: Test::cache_aside(
+            "shared_controls",
+            "what_was_not_acknowledged_is_owed_and_not_shown",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "one_epoch",
+        protection: "an invalidation ends the epoch after the second tier's, too",
+        test: Test::cache_aside(
+            "shared_controls",
+            "a_copy_that_was_taken_during_an_invalidation_is_not_shown",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a load fills Redis only under its lease",
+        test: Test::live("cache_aside_redis", "overlap::a_late_load_leaves_nothing_in_redis"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "counter_lease",
+        protection: "a lease is a random token, not a count",
+        test: Test::live(
+            "cache_aside_redis",
+            "overlap::a_late_load_leaves_nothing_after_a_flush",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_server_identity",
+        protection: "a record is shown only by the life of the server that leased it",
+        test: Test::live(
+            "cache_aside_redis",
+            "snapshot::what_a_snapshot_brings_back_is_not_shown",
+        ),
+    },
+    Control {
         krate: "storefront",
         broken: "no_detached_write",
         protection: "a write does not end with the client that sent it",

@@ -7,6 +7,7 @@ mod controls;
 mod demo;
 mod servers;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,9 @@ cargo xtask test [--yes]
 cargo xtask controls [CRATE]
     takes each protection out, one at a time, and shows the test that fails
 
+cargo xtask torture [CRATE] [--seconds N]
+    the live tests under faults, with N seconds (20) of each, and a table
+
 What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.
 ";
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None),
         ["controls", krate] => controls::run(Some(krate)),
+        ["torture", words @ ..] => torture::Options::parse(words).and_then(torture::run),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

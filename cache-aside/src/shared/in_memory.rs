@@ -183,7 +183,7 @@ impl Keys {
     fn fill(&mut self, fill: &Fill<'_>) -> Filled {
         let now = Instant::now();
         let token = self.leases.get(fill.key).filter(|(_, until)| now < *until).map(|l| l.0);
-        if token != Some(fill.lease.token) {
+        if token != Some(fill.lease.token) && !cfg!(broken = "no_lease_check") {
             return Filled::LeaseLost;
         }
         self.leases.remove(fill.key);

@@ -6,7 +6,7 @@
 
 /// The functions that the scripts share.
 macro_rules! library {
-    ($script:literal) => {
+    ($($script:expr),*) => {
         concat!(
             r"
 local function get(key) return redis.call('MGET', key)[1] end
@@ -21,6 +21,8 @@ local function below(a, b)
   end
   return false
 end
+-- Until when a floor lasts; one that is none of ours is over.
+local function until_when(floor) return tonumber(string.sub(floor, 1, 16)) or 0 end
 -- Since when the floors are known, and that of one key. What is no hash is dropped.
 local function floors(key, name, at)
   local found = redis.pcall('HMGET', key, 'since', 'k' .. name)
@@ -29,12 +31,12 @@ local function floors(key, name, at)
     found = {}
   end
   local since = tonumber(found[1] or nil)
-  if not since then
+  if not since or since > at then
     since = at
     redis.pcall('HSET', key, 'since', at)
   end
   local floor = found[2]
-  if floor and (#floor ~= 32 or tonumber(string.sub(floor, 1, 16)) <= at) then floor = nil end
+  if floor and (#floor ~= 32 or until_when(floor) <= at) then floor = nil end
   return since, floor and string.sub(floor, 17, 32)
 end
 local function raise(key, name, version, ttl)
@@ -50,7 +52,7 @@ local function raise(key, name, version, ttl)
   -- Those that are over go by chance, some at a time, as Redis expires its keys.
   local sample = redis.call('HRANDFIELD', key, 4, 'WITHVALUES')
   for n = 1, #sample, 2 do
-    if sample[n] ~= 'since' and tonumber(string.sub(sample[n + 1], 1, 16)) <= at then
+    if sample[n] ~= 'since' and until_when(sample[n + 1]) <= at then
       redis.call('HDEL', key, sample[n])
     end
   end
@@ -62,8 +64,21 @@ local function generation(key, candidate)
   return candidate
 end
 ",
-            $script
+            $($script),*
         )
+    };
+}
+
+#[cfg(not(broken = "no_lease_check"))]
+macro_rules! check_lease {
+    () => {
+        "if get(KEYS[2]) ~= ARGV[1] then return 1 end"
+    };
+}
+#[cfg(broken = "no_lease_check")]
+macro_rules! check_lease {
+    () => {
+        ""
     };
 }
 
@@ -80,7 +95,8 @@ local record = get(KEYS[1])
 if record and string.sub(record, 5, 20) ~= ARGV[4] then
   return {0, record, get(KEYS[3])}
 end
-if get(KEYS[2]) then return {2} end
+-- A lease ends; what does not is none, and would be waited for for ever.
+if get(KEYS[2]) and redis.call('PTTL', KEYS[2]) >= 0 then return {2} end
 local generation = generation(KEYS[3], ARGV[3])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 local at = now()
@@ -96,8 +112,8 @@ return {1, generation, at, ARGV[1], at >= since + tonumber(ARGV[5]) and 1 or 0, 
 /// Gives 0 if it is done, 1 if the lease is lost, 2 if it is below the floor.
 #[cfg(not(broken = "counter_lease"))]
 pub(super) const FILL: &str = library!(
+    check_lease!(),
     r"
-if get(KEYS[2]) ~= ARGV[1] then return 1 end
 redis.call('UNLINK', KEYS[2])
 if get(KEYS[3]) ~= ARGV[2] then return 1 end
 if ARGV[3] == '' then

@@ -9,7 +9,8 @@ use testbed::redis::{Redis, RedisCluster};
 type Cache = CacheAside<u64, String>;
 
 fn cache(store: RedisStore) -> Cache {
-    CacheAside::builder("user").l2(store).build().unwrap()
+    // Its first operation connects, which by TLS takes its time.
+    CacheAside::builder("user").l2(store).l2_timeout(Duration::from_secs(5)).build().unwrap()
 }
 
 async fn load(cache: &Cache, key: u64, loads: &Arc<AtomicU64>) -> String {
@@ -25,7 +26,7 @@ async fn load(cache: &Cache, key: u64, loads: &Arc<AtomicU64>) -> String {
     value.unwrap().unwrap().to_string()
 }
 
-async fn everything(store: impl Fn() -> RedisStore) {
+pub(crate) async fn everything(store: impl Fn() -> RedisStore) {
     let (one, two) = (cache(store()), cache(store()));
     let loads = Arc::new(AtomicU64::new(0));
     assert_eq!(load(&one, 7, &loads).await, "7:0");

@@ -1,0 +1,83 @@
+//! The tests under faults, for as long as one likes.
+
+use std::time::Instant;
+
+use testbed::locate::Need;
+
+use crate::command::cargo;
+use crate::servers;
+
+/// What a test of `live` reads: for how many seconds each fault lasts.
+const SECONDS: &str = "TORTURE_SECONDS";
+
+const DEFAULT: u32 = 20;
+
+/// A crate's faults.
+struct Torture {
+    krate: &'static str,
+    /// The test binary of `live`.
+    test: &'static str,
+    needs: &'static [Need],
+}
+
+const TORTURES: &[Torture] =
+    &[Torture { krate: "cache-aside", test: "cache_aside_redis", needs: &[Need::Redis] }];
+
+/// `[CRATE] [--seconds N]`
+#[derive(Debug)]
+pub(crate) struct Options<'a> {
+    only: Option<&'a str>,
+    seconds: u32,
+}
+
+impl<'a> Options<'a> {
+    pub(crate) fn parse(words: &[&'a str]) -> Result<Self, String> {
+        let mut options = Self { only: None, seconds: DEFAULT };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--seconds" => {
+                    let number = words.next().ok_or("--seconds needs a number")?;
+                    let seconds = number.parse().ok().filter(|n| *n > 0);
+                    options.seconds =
+                        seconds.ok_or_else(|| format!("{number} is not a number above 0"))?;
+                }
+                krate if options.only.is_none() && !krate.starts_with('-') => {
+                    options.only = Some(krate);
+                }
+                word => return Err(format!("`cargo xtask torture` has no {word}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn run(options: Options<'_>) -> Result<(), String> {
+    let Options { only, seconds } = options;
+    let chosen =
+        TORTURES.iter().filter(|torture| only.is_none_or(|only| only == torture.krate));
+    let chosen: Vec<_> = chosen.collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = TORTURES.iter().map(|torture| torture.krate).collect();
+        return Err(format!(
+            "there is no torture for `{}`; there is for {}",
+            only.unwrap_or_default(),
+            names.join(", ")
+        ));
+    }
+    for Torture { krate, test, needs } in chosen {
+        servers::provide(needs, false)?;
+        println!("\n== {krate}: {seconds} s of each fault");
+        let began = Instant::now();
+        let mut command = cargo();
+        command.args(["test", "--quiet", "--package", "live", "--test", test]);
+        command.env(SECONDS, seconds.to_string());
+        let status = command.status();
+        let status = status.map_err(|error| format!("cargo could not be started: {error}"))?;
+        if !status.success() {
+            return Err(format!("{krate} did not stand it ({status})"));
+        }
+        println!("== {krate}: {:.0?}", began.elapsed());
+    }
+    Ok(())
+}
