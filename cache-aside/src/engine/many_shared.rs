@@ -26,6 +26,8 @@ struct Wanted<V> {
     /// Its place among the keys.
     at: usize,
     hash: u64,
+    /// When the call came.
+    turn: Turn,
     bytes: Vec<u8>,
     /// What this process has, for when nothing else answers.
     local: Option<Entry<V>>,
@@ -58,7 +60,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: Fn(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
-        let turn = self.flights.turn();
         let mut outcomes: Vec<Option<Outcome<V>>> = keys.iter().map(|_| None).collect();
         let mut wanted = Vec::new();
         for (at, key) in keys.iter().enumerate() {
@@ -75,12 +76,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Look::Miss(local) => local,
             };
             let bytes = KeyEncoder::bytes_of(key);
-            wanted.push(Wanted { at, hash: self.hash(key), bytes, local });
+            let (hash, turn) = (self.hash(key), self.turn(tier, &bytes));
+            wanted.push(Wanted { at, hash, turn, bytes, local });
         }
         // Again for those whose load turns out to be from before this call.
         while !wanted.is_empty() {
             let waiting = self.seek(tier, keys, wanted, &make, &mut outcomes).await;
-            wanted = self.gather(tier, waiting, turn, &mut outcomes).await;
+            wanted = self.gather(tier, waiting, &mut outcomes).await;
         }
         outcomes.into_iter().map(|outcome| outcome.expect("each key was answered")).collect()
     }
@@ -166,7 +168,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         &self,
         tier: &Arc<Tier<V>>,
         waiting: Vec<Waiting<V>>,
-        turn: Turn,
         outcomes: &mut [Option<Outcome<V>>],
     ) -> Vec<Wanted<V>> {
         let mut again = Vec::new();
@@ -174,7 +175,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let outcome = if own {
                 Some(self.outcome(&flight, self.waiting_limit()).await.0)
             } else {
-                self.join(&flight, turn).await
+                self.join(&flight, wanted.turn).await
             };
             let Some(outcome) = outcome else {
                 again.push(wanted);
@@ -227,9 +228,8 @@ struct Loading<K: CacheKey, V: Send + Sync + 'static> {
     bytes: Vec<u8>,
     /// With the moment at which it was asked for.
     lease: Option<Lease>,
-    /// For whom what is loaded is good without a lease, if it may be kept in this
-    /// process.
-    free: Option<Standing>,
+    /// Whether what is loaded may be kept in this process without a lease.
+    free: bool,
 }
 
 /// One load for all. It does not wait for other processes, two of which could wait
@@ -262,15 +262,11 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
         let (lease, free) = match claim {
             Claim::Leased(lease, floor) => {
                 known = known.and(floor);
-                (Some(lease), None)
+                (Some(lease), false)
             }
-            Claim::Silent => {
+            Claim::Silent | Claim::Full => {
                 known = VersionFloor::Unknown;
-                (None, Some(tier.standing_without(&bytes)))
-            }
-            Claim::Full => {
-                known = VersionFloor::Unknown;
-                (None, Some(Standing::Own))
+                (None, true)
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
@@ -280,7 +276,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
                 }
                 None => {
                     known = VersionFloor::Unknown;
-                    (None, None)
+                    (None, false)
                 }
             },
             Claim::Held if cause != LoadCause::Miss => {
@@ -289,7 +285,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Held | Claim::Replace(_) => {
                 known = VersionFloor::Unknown;
-                (None, None)
+                (None, false)
             }
         };
         loading.push(Loading { landing, bytes, lease, free });
@@ -332,8 +328,8 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
                 let lifetime = engine.lifetime(load.landing.key(), &found);
                 leased.push((load, lease, found, lifetime));
             }
-            (None, Some(standing)) => load.landing.succeed_for(found, standing),
-            (None, None) => load.landing.land_with(Ok(found.value), Standing::Own),
+            (None, true) => load.landing.succeed_for(found, Standing::Own),
+            (None, false) => load.landing.land_with(Ok(found.value), Standing::Own),
         }
     }
     let writings: Vec<Writing<'_, V>> = leased

@@ -12,7 +12,7 @@ use super::write::Held;
 use crate::clock::{Tick, nanos};
 use crate::epoch::Stamp;
 use crate::error::{BoxError, Error};
-use crate::flight::{Flight, Outcome, Standing, Turn};
+use crate::flight::{BEFORE_ALL, Flight, Outcome, Standing, Turn};
 use crate::key::{CacheKey, KeyEncoder};
 use crate::loaded::{Floor, LoadCause, LoadContext, Loaded};
 use crate::metrics::{Request, SharedWait};
@@ -73,9 +73,8 @@ enum Right<V> {
     Value(Entry<V>, Standing),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
-    /// The tier has no say: what is loaded may be kept in this process, and is good for
-    /// those of that standing.
-    Free(Standing),
+    /// The tier has no say: what is loaded may be kept in this process.
+    Free,
     /// Somebody else holds the lease and is slow: the value is only passed on.
     Uncached,
     /// Somebody else renews it.
@@ -94,8 +93,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
-        let (hash, turn) = (self.hash(key), self.flights.turn());
-        let bytes = KeyEncoder::bytes_of(key);
+        let (hash, bytes) = (self.hash(key), KeyEncoder::bytes_of(key));
+        let turn = self.turn(tier, &bytes);
         loop {
             if let Some(flight) = self.under_way(key, hash) {
                 match self.join(&flight, turn).await {
@@ -184,6 +183,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             Glance::Serve(entry) | Glance::Renew(entry, ..) => Ok(entry.value),
             Glance::Load { aged, .. } => self.or_aged(Err(error), hash, aged),
         }
+    }
+
+    /// When a read of that key begins, as far as joining is concerned. While its server
+    /// fails it may join what began before it: the source must not be asked twice as
+    /// often because the tier is gone.
+    pub(super) fn turn(&self, tier: &Tier<V>, bytes: &[u8]) -> Turn {
+        if tier.is_out(bytes) { BEFORE_ALL } else { self.flights.turn() }
     }
 
     /// The flight of `key` that those who find nothing wait for. One that renews is not
@@ -302,7 +308,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         seen: Seen,
     ) -> Right<V> {
         if seen.is_silent() {
-            return Right::Free(tier.standing_without(bytes));
+            return Right::Free;
         }
         // A copy's dates are those of its record but for the time that the tier took to
         // answer.
@@ -316,8 +322,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loop {
             let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match tier.acquire(bytes, seen).await {
-                Claim::Silent => return Right::Free(tier.standing_without(bytes)),
-                Claim::Full => return Right::Free(Standing::Own),
+                Claim::Silent => return Right::Free,
+                Claim::Full => return Right::Free,
                 Claim::Leased(lease, floor) => {
                     if waited {
                         tier.waited(SharedWait::Taken);
@@ -432,9 +438,9 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);
-            Ok((lease, asked))
+            Some((lease, asked))
         }
-        Right::Free(standing) => Err(standing),
+        Right::Free => None,
         Right::Uncached => {
             return match engine.bounded(load).await {
                 Ok(loaded) => landing.land_with(Ok(loaded.value), Standing::Own),
@@ -444,10 +450,10 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     };
     let outcome = engine.bounded(load).await;
     let (loaded, (lease, began)) = match (outcome, lease) {
-        (Ok(loaded), Ok(lease)) => (loaded, lease),
-        (Ok(loaded), Err(standing)) => return landing.succeed_for(loaded, standing),
+        (Ok(loaded), Some(lease)) => (loaded, lease),
+        (Ok(loaded), None) => return landing.succeed_for(loaded, Standing::Own),
         (Err(error), lease) => {
-            if let Ok((lease, _)) = &lease {
+            if let Some((lease, _)) = &lease {
                 tier.release(&[(&bytes, lease)]).await;
             }
             return landing.fail_for(error, engine.error_ttl).await;

@@ -19,7 +19,6 @@ use self::body::Body;
 use self::breaker::Breaker;
 use self::owed::{Debt, Owed};
 use crate::codec::Codec;
-use crate::flight::Standing;
 use crate::metrics::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::shared::{
     Acquired, AnyShared, Ask, Fill, Filled, Floor, Found, Lease, Reading, Record, RecordId,
@@ -168,10 +167,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
         (!silent).then_some(domain)
     }
 
-    /// For whom a load of `key` is good without a lease. With the breaker open, for all
-    /// who wait: the source must not be asked twice as often because the tier is gone.
-    pub(crate) fn standing_without(&self, key: &[u8]) -> Standing {
-        if self.breaker(self.domain(key)).is_open() { Standing::Sound } else { Standing::Own }
+    /// Whether nothing is asked about `key` because its server fails.
+    pub(crate) fn is_out(&self, key: &[u8]) -> bool {
+        self.breaker(self.domain(key)).is_open()
     }
 
     /// Asks the store, within the time limit, unless it failed shortly before.

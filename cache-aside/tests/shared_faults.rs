@@ -1,0 +1,49 @@
+//! What a second tier that fails must not do to those who read and write.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_aside::shared::{Fault, InMemory};
+use cache_aside::{CacheAside, CacheBuilder, Clock, Codec, Lookup, Moka};
+use support::{SECOND, Source, settle};
+use tokio::time::{Instant, advance};
+
+type Cache = CacheAside<u64, u64>;
+
+fn on(tier: &InMemory) -> CacheBuilder<u64, u64> {
+    CacheAside::builder("test").l2(tier.clone()).clock(Clock::tokio()).jitter(0.0)
+}
+
+async fn read(cache: &Cache, source: &Source) -> u64 {
+    *cache.get_or_load(&7, |_| source.read()).await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_from_while_the_breaker_was_open_is_not_joined_after_it_has_closed() {
+    let tier = InMemory::new();
+    let [one, two] = [(); 2].map(|()| on(&tier).build().unwrap());
+    let source = Source::new(1);
+    tier.set_fault(Some(Fault::Down));
+    for _ in 0..10 {
+        read(&one, &source).await;
+    }
+    let (mut held, load) = source.held();
+    let first = one.clone();
+    let reader = tokio::spawn(async move { first.get_or_load(&7, |_| load).await });
+    held.began().await;
+    tier.set_fault(None);
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(!one.explain(&7).await.bypassed, "it is asked again");
+    source.set(2);
+    two.invalidate(&7).await.unwrap();
+    let (late, again) = (one.clone(), source.clone());
+    let joiner = tokio::spawn(async move { late.get_or_load(&7, |_| again.read()).await });
+    settle().await;
+    held.answer();
+    reader.await.unwrap().unwrap();
+    assert_eq!(*joiner.await.unwrap().unwrap().unwrap(), 2);
+}
