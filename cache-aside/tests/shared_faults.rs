@@ -47,3 +47,52 @@ async fn a_load_from_while_the_breaker_was_open_is_not_joined_after_it_has_close
     reader.await.unwrap().unwrap();
     assert_eq!(*joiner.await.unwrap().unwrap().unwrap(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_no_older_than_its_time_however_slow_the_load() {
+    for fault in [Fault::Full, Fault::Down] {
+        let tier = InMemory::new();
+        let make = || on(&tier).l1(Moka::entries(10)).l1_ttl(5 * SECOND).build().unwrap();
+        let [one, two] = [make(), make()];
+        let source = Source::new(1);
+        tier.set_fault(Some(fault));
+        let (mut held, load) = source.held();
+        let first = one.clone();
+        let reader = tokio::spawn(async move { first.get_or_load(&7, |_| load).await });
+        held.began().await;
+        source.set(2);
+        let acknowledged = two.invalidate(&7).await.is_ok();
+        assert_eq!(acknowledged, fault == Fault::Full);
+        advance(9 * SECOND).await;
+        held.answer();
+        reader.await.unwrap().unwrap();
+        settle().await;
+        assert_eq!(read(&one, &source).await, 2, "{fault:?}: invalidated 9 s ago");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_load_that_fails_has_the_copy_too() {
+    let tier = InMemory::new();
+    let one = on(&tier).l1(Moka::entries(10)).l1_ttl(5 * SECOND).build().unwrap();
+    let source = Source::new(1);
+    assert_eq!(read(&one, &source).await, 1);
+    advance(6 * SECOND).await;
+    tier.set_fault(Some(Fault::Down));
+    let (mut held, load) = source.held();
+    let first = one.clone();
+    let leader = tokio::spawn(async move { first.get_or_load(&7, |_| load).await });
+    held.began().await;
+    let (joins, again) = (one.clone(), source.clone());
+    let joiner = tokio::spawn(async move { joins.get_or_load(&7, |_| again.read()).await });
+    let joins = one.clone();
+    let many = tokio::spawn(async move {
+        let load = |_| async { Ok::<Vec<(u64, u64)>, _>(vec![]) as Result<_, io::Error> };
+        joins.get_many(&[7], load).await.pop().unwrap()
+    });
+    settle().await;
+    held.fail();
+    assert_eq!(*leader.await.unwrap().unwrap().unwrap(), 1);
+    assert_eq!(*joiner.await.unwrap().unwrap().unwrap(), 1);
+    assert_eq!(*many.await.unwrap().unwrap().unwrap(), 1);
+}

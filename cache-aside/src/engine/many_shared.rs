@@ -111,6 +111,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
         let stamps: Vec<_> =
             asked.iter().map(|wanted| self.epochs.stamp(wanted.hash)).collect();
+        let asked_at = self.clock.now();
         let sought = {
             let bytes: Vec<&[u8]> = asked.iter().map(|wanted| &wanted.bytes[..]).collect();
             tier.read_many(&bytes).await
@@ -121,7 +122,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let (key, hash) = (&keys[wanted.at], wanted.hash);
             let (seen, aged) = match self.glance(sought, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     self.count_shared(&entry.life);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
@@ -135,7 +136,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         let seen = Seen::Record(Some(id));
                         renewals.push(Start { landing, bytes: wanted.bytes, seen });
                     }
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked_at);
                     outcomes[wanted.at] = Some(Ok(entry.value));
                     continue;
                 }
@@ -183,7 +184,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             };
             outcomes[wanted.at] = Some(match (outcome, own || aged.is_some()) {
                 (Err(error), false) => {
-                    self.or_aged_of(tier, &wanted.bytes, wanted.hash, error).await
+                    let Wanted { bytes, hash, local, .. } = wanted;
+                    self.or_aged_of(tier, &bytes, hash, local, error).await
                 }
                 (outcome, _) => self.or_aged(outcome, wanted.hash, aged),
             });
@@ -270,7 +272,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
-                    engine.copy(landing.key(), landing.hash, &entry);
+                    engine.copy(landing.key(), landing.hash, &entry, began);
                     landing.land_with(Ok(entry.value), Standing::Own);
                     continue;
                 }
@@ -339,6 +341,7 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
             Writing { key: &load.bytes, lease, content }
         })
         .collect();
+    let current = engine.clock.now();
     let written = tier.write_many(&writings).await;
     drop(writings);
     for ((load, _, found, lifetime), written) in leased.into_iter().zip(written) {
@@ -346,7 +349,7 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
         let standing = standing(written);
         if standing == Standing::Sound {
             let (key, hash, stamp) = (landing.key(), landing.hash, landing.stamp);
-            engine.fill_for(lifetime, key, hash, stamp, began, &found);
+            engine.fill_for(lifetime, key, hash, stamp, began, current, &found);
         }
         landing.land_with(Ok(found.value), standing);
     }

@@ -69,8 +69,8 @@ pub(super) enum Glance<V> {
 
 /// With what right a load goes on.
 enum Right<V> {
-    /// There is a value; whether it is known to be current for all who wait.
-    Value(Entry<V>, Standing),
+    /// There is a value; with the moment at which it was asked for.
+    Value(Entry<V>, Tick),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
     /// The tier has no say: what is loaded may be kept in this process.
@@ -100,16 +100,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 match self.join(&flight, turn).await {
                     Some(Ok(value)) => return Ok(value),
                     Some(Err(error)) => {
-                        return self.or_aged_of(tier, &bytes, hash, error).await;
+                        return self.or_aged_of(tier, &bytes, hash, local, error).await;
                     }
                     None => continue,
                 }
             }
             // Before the tier is asked: this is the stamp of a copy.
-            let stamp = self.epochs.stamp(hash);
+            let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             let (seen, aged) = match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Ok(entry.value);
                 }
@@ -120,7 +120,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         let seen = Seen::Record(Some(id));
                         self.launch_shared(tier, landing, cause, seen, make);
                     }
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     return Ok(entry.value);
                 }
                 // What this process has may be old if the tier has nothing; if the tier
@@ -153,10 +153,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     pub(crate) async fn get_shared(&self, key: &K) -> Option<Option<Arc<V>>> {
         if let Some(tier) = &self.tier {
             let (hash, bytes) = (self.hash(key), KeyEncoder::bytes_of(key));
-            let stamp = self.epochs.stamp(hash);
+            let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match self.glance(tier.read(&bytes).await, hash, stamp) {
                 Glance::Serve(entry) | Glance::Renew(entry, ..) => {
-                    self.copy(key, hash, &entry);
+                    self.copy(key, hash, &entry, asked);
                     self.count_shared(&entry.life);
                     return Some(entry.value);
                 }
@@ -167,20 +167,23 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         None
     }
 
-    /// What the tier has may stand in for an error.
+    /// What the tier has may stand in for an error, or what this process has if the tier
+    /// is silent.
     pub(super) async fn or_aged_of(
         &self,
         tier: &Arc<Tier<V>>,
         bytes: &[u8],
         hash: u64,
+        local: Option<Entry<V>>,
         error: Error,
     ) -> Outcome<V> {
-        if self.policy.stale_if_error.is_zero() {
+        if self.policy.stale_if_error.is_zero() && local.is_none() {
             return Err(error);
         }
         let stamp = self.epochs.stamp(hash);
         match self.glance(tier.read(bytes).await, hash, stamp) {
             Glance::Serve(entry) | Glance::Renew(entry, ..) => Ok(entry.value),
+            Glance::Load { seen: Seen::Silent, .. } => self.or_aged(Err(error), hash, local),
             Glance::Load { aged, .. } => self.or_aged(Err(error), hash, aged),
         }
     }
@@ -254,12 +257,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         (self.judge(&entry.life, hash).0 == Verdict::Fresh).then_some(entry)
     }
 
-    /// Keeps a copy of what the tier has, unless an invalidation came meanwhile.
-    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>) {
+    /// Keeps a copy of what the tier has, unless an invalidation came meanwhile. `asked`
+    /// is the moment before it was asked.
+    pub(super) fn copy(&self, key: &K, hash: u64, entry: &Entry<V>, asked: Tick) {
         if !self.keeps_copies() || self.epochs.stamp(hash) != entry.life.stamp {
             return;
         }
-        let life = entry.life.shown_for(self.copy_ttl, self.clock.now());
+        let life = entry.life.shown_for(self.copy_ttl, asked);
         self.store.insert(key.clone(), Entry { value: entry.value.clone(), life });
     }
 
@@ -340,7 +344,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                         if waited {
                             tier.waited(SharedWait::Served);
                         }
-                        return Right::Value(entry, Standing::Own);
+                        return Right::Value(entry, asked);
                     }
                     (seen, replaced) = (Some(id), replaced + 1);
                 }
@@ -380,9 +384,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     ) -> (Written, bool) {
         let lifetime = self.lifetime(key, loaded);
         let content = self.content(lifetime, began, loaded);
+        let current = self.clock.now();
         let written = tier.write(Writing { key: bytes, lease, content }).await;
         let kept = written == Written::Stored
-            && self.fill_for(lifetime, key, hash, stamp, began, loaded);
+            && self.fill_for(lifetime, key, hash, stamp, began, current, loaded);
         (written, kept)
     }
 
@@ -432,9 +437,9 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     let (bytes, hash) = (KeyEncoder::bytes_of(landing.key()), landing.hash);
     let lease = match engine.right(&tier, &bytes, hash, cause, seen).await {
         Right::Leave => return landing.land_with(Err(Error::Aborted), Standing::Void),
-        Right::Value(entry, standing) => {
-            engine.copy(landing.key(), hash, &entry);
-            return landing.land_with(Ok(entry.value), standing);
+        Right::Value(entry, asked) => {
+            engine.copy(landing.key(), hash, &entry, asked);
+            return landing.land_with(Ok(entry.value), Standing::Own);
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);
