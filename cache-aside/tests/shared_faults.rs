@@ -5,6 +5,7 @@ mod support;
 
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use cache_aside::shared::{Fault, InMemory};
@@ -95,4 +96,87 @@ async fn who_waits_for_a_load_that_fails_has_the_copy_too() {
     assert_eq!(*leader.await.unwrap().unwrap().unwrap(), 1);
     assert_eq!(*joiner.await.unwrap().unwrap().unwrap(), 1);
     assert_eq!(*many.await.unwrap().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn recovery_survives_the_runtime_that_it_began_on() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    };
+    let tier = InMemory::new();
+    let cache: Cache = CacheAside::builder("test").l2(tier.clone()).build().unwrap();
+    let source = Source::new(1);
+    tier.set_fault(Some(Fault::Down));
+    let first = runtime();
+    first.block_on(async {
+        for _ in 0..10 {
+            read(&cache, &source).await;
+        }
+    });
+    drop(first);
+    tier.set_fault(None);
+    runtime().block_on(async {
+        for _ in 0..50 {
+            read(&cache, &source).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(!cache.explain(&7).await.bypassed, "it works again");
+    });
+}
+
+#[test]
+fn what_is_owed_from_outside_a_runtime_is_paid_once_there_is_one() {
+    let tier = InMemory::new();
+    let one: Cache = CacheAside::builder("test").l2(tier.clone()).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let source = Source::new(1);
+    runtime.block_on(read(&one, &source));
+    assert!(matches!(tokio_test::task::spawn(one.invalidate(&7)).poll(), Poll::Ready(Err(_))));
+    runtime.block_on(async {
+        for _ in 0..50 {
+            read(&one, &source).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!one.explain(&7).await.bypassed, "it is paid");
+    });
+}
+
+struct Panics {
+    encodes: bool,
+}
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+impl Codec<u64> for Panics {
+    fn id(&self) -> u8 {
+        99
+    }
+
+    fn encode(&self, _: &u64, bytes: &mut Vec<u8>) -> Result<(), Boxed> {
+        bytes.push(1);
+        assert!(self.encodes, "as the test wants");
+        Ok(())
+    }
+
+    fn decode(&self, _: &[u8]) -> Result<u64, Boxed> {
+        panic!("as the test wants")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_that_panics_fails_no_read() {
+    for encodes in [false, true] {
+        let cache: Cache = CacheAside::builder("test")
+            .l2_with_codec(InMemory::new(), Panics { encodes })
+            .clock(Clock::tokio())
+            .build()
+            .unwrap();
+        let source = Source::new(1);
+        for loads in 1..4 {
+            let began = Instant::now();
+            assert_eq!(read(&cache, &source).await, 1);
+            assert_eq!(began.elapsed(), Duration::ZERO, "no lease is left behind");
+            assert_eq!(source.loads(), loads);
+        }
+    }
 }

@@ -7,7 +7,8 @@ mod owed;
 mod recovery;
 
 use std::future::Future;
-use std::sync::atomic::AtomicBool;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use self::body::Body;
 use self::breaker::Breaker;
 use self::owed::{Debt, Owed};
 use crate::codec::Codec;
+use crate::error::BoxError;
 use crate::metrics::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::shared::{
     Acquired, AnyShared, Ask, Fill, Filled, Floor, Found, Lease, Reading, Record, RecordId,
@@ -155,15 +157,19 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Whether what the tier says of `key` does not count.
-    pub(crate) fn is_silent(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_silent(self: &Arc<Self>, key: &[u8]) -> bool {
         self.speaker(key).is_none()
     }
 
     /// The domain to ask about `key`, if what it says counts.
-    fn speaker(&self, key: &[u8]) -> Option<usize> {
+    fn speaker(self: &Arc<Self>, key: &[u8]) -> Option<usize> {
         let partition = self.store.partition(key);
         let domain = self.store.domain(partition);
         let silent = self.breaker(domain).is_open() || self.owed.covers(partition, key);
+        if silent && !self.recovering.load(Ordering::Relaxed) {
+            // The task was lost with its runtime, or there was none to begin it.
+            self.recover();
+        }
         (!silent).then_some(domain)
     }
 
@@ -247,7 +253,10 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Keys that the tier is asked for, by domain: their places in `keys`.
-    fn groups<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Vec<usize>)> {
+    fn groups<'a>(
+        self: &Arc<Self>,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<(usize, Vec<usize>)> {
         let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
         for (n, key) in keys.enumerate() {
             let Some(domain) = self.speaker(key) else { continue };
@@ -292,7 +301,8 @@ impl<V: Send + Sync + 'static> Tier<V> {
             debug!(cache = %self.cache, bytes = body.len(), "a record is too large");
             return None;
         }
-        match body::decode(body, self.settings.schema, &*self.codec) {
+        let decoded = unpanicked(|| body::decode(body, self.settings.schema, &*self.codec));
+        match decoded {
             Ok(Body { value, fresh, cost }) => {
                 Some(Copied { value, id: found.id, age: found.age, fresh, cost })
             }
@@ -398,7 +408,8 @@ impl<V: Send + Sync + 'static> Tier<V> {
     fn encode(&self, writing: &Writing<'_, V>) -> Option<Vec<u8>> {
         let Content { value, fresh, cost, .. } = writing.content.as_ref()?;
         let body = Body { value: value.clone(), fresh: *fresh, cost: *cost };
-        match body::encode(&body, self.settings.schema, &*self.codec) {
+        let encoded = unpanicked(|| body::encode(&body, self.settings.schema, &*self.codec));
+        match encoded {
             Ok(bytes) if bytes.len() <= self.settings.largest => Some(bytes),
             Ok(bytes) => {
                 let (bytes, most) = (bytes.len(), self.settings.largest);
@@ -528,6 +539,12 @@ impl<V: Send + Sync + 'static> Drop for Incurred<'_, V> {
             self.tier.owe(debt);
         }
     }
+}
+
+/// The codec is code that is not ours. A record that makes it panic must not fail
+/// every read.
+fn unpanicked<T>(run: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the codec panicked".into()))
 }
 
 /// Runs futures at once; there are few of them.
