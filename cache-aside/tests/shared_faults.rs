@@ -180,3 +180,16 @@ async fn a_codec_that_panics_fails_no_read() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_less_patient_than_the_tier_get_to_the_source() {
+    let tier = InMemory::new();
+    let (cache, source) = (on(&tier).build().unwrap(), Source::new(1));
+    tier.set_fault(Some(Fault::Hangs));
+    let mut answered = 0;
+    for _ in 0..50 {
+        let limit = Duration::from_millis(100);
+        answered += usize::from(tokio::time::timeout(limit, read(&cache, &source)).await.is_ok());
+    }
+    assert!(answered >= 40, "{answered} of 50");
+}

@@ -31,6 +31,9 @@ use crate::version::{Version, VersionFloor};
 /// Domains beyond this share their breakers.
 const DOMAINS: usize = 64;
 
+/// Who gives up after this part of the time limit has met a failure too.
+const SLOW: u32 = 4;
+
 /// A second tier.
 pub(crate) struct Tier<V> {
     pub(crate) settings: Settings,
@@ -188,7 +191,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
             return Err(SharedError::NotAsked);
         }
         let limit = self.settings.timeout;
+        let unanswered = Unanswered { tier: self, domain, asked: Some(Instant::now()) };
         let answer = tokio::time::timeout(limit, answer).await;
+        unanswered.ended();
         let answer = answer.unwrap_or(Err(SharedError::Timeout(limit)));
         match &answer {
             Ok(_) => self.breaker(domain).succeeded(),
@@ -516,6 +521,31 @@ impl<V: Send + Sync + 'static> Tier<V> {
         self.metrics.unacknowledged();
         self.metrics.owed(self.owed.len());
         self.recover();
+    }
+}
+
+/// An operation whose asker gives up before the time limit. Callers with a deadline of
+/// their own that is shorter would otherwise wait for a silent store for ever.
+struct Unanswered<'a, V: Send + Sync + 'static> {
+    tier: &'a Arc<Tier<V>>,
+    domain: usize,
+    asked: Option<Instant>,
+}
+
+impl<V: Send + Sync + 'static> Unanswered<'_, V> {
+    fn ended(mut self) {
+        self.asked = None;
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Unanswered<'_, V> {
+    fn drop(&mut self) {
+        let Some(asked) = self.asked else { return };
+        // Sooner than this it says nothing about the store.
+        let waited = asked.elapsed();
+        if waited >= self.tier.settings.timeout / SLOW {
+            self.tier.failed(self.domain, &SharedError::Timeout(waited));
+        }
     }
 }
 
