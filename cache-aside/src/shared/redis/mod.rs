@@ -47,7 +47,8 @@ use crate::error::BuildError;
 /// replica may be older than its invalidation. It may evict as it likes
 /// (`maxmemory-policy`). The user that it is accessed as needs `INFO`, `TIME`,
 /// `SCRIPT LOAD`, `EVALSHA`, `MGET`, `UNLINK`, `SET`, `HMGET`, `HSET`, `HDEL` and
-/// `HRANDFIELD` on `prefix:*`, and for a Cluster `CLUSTER SLOTS`.
+/// `HRANDFIELD` on `{prefix:*` (the brace is a part of each key), and for a Cluster
+/// `CLUSTER SLOTS`.
 ///
 /// **Keys** are `{prefix:cache:partition}` and then a letter: `v` for records, `l` for
 /// leases, both followed by the key's bytes, `g` for the generation and `f` for
