@@ -100,9 +100,8 @@ async fn who_waits_for_a_load_that_fails_has_the_copy_too() {
 
 #[test]
 fn recovery_survives_the_runtime_that_it_began_on() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-    };
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let tier = InMemory::new();
     let cache: Cache = CacheAside::builder("test").l2(tier.clone()).build().unwrap();
     let source = Source::new(1);
@@ -189,7 +188,25 @@ async fn callers_less_patient_than_the_tier_get_to_the_source() {
     let mut answered = 0;
     for _ in 0..50 {
         let limit = Duration::from_millis(100);
-        answered += usize::from(tokio::time::timeout(limit, read(&cache, &source)).await.is_ok());
+        answered +=
+            usize::from(tokio::time::timeout(limit, read(&cache, &source)).await.is_ok());
     }
     assert!(answered >= 40, "{answered} of 50");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_takes_the_leases() {
+    let tier = InMemory::new();
+    let [one, two] = [(); 2].map(|()| on(&tier).build().unwrap());
+    let source = Source::new(1);
+    let (mut held, load) = source.held();
+    let reader = tokio::spawn(async move { one.get_or_load(&7, |_| load).await });
+    held.began().await;
+    two.clear().await.unwrap();
+    let began = Instant::now();
+    read(&two, &source).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(two.get(&7).await, Lookup::Hit(Arc::new(1)));
+    held.answer();
+    reader.await.unwrap().unwrap();
 }

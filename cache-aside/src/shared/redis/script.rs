@@ -80,9 +80,11 @@ local record = get(KEYS[1])
 if record and string.sub(record, 5, 20) ~= ARGV[4] then
   return {0, record, get(KEYS[3])}
 end
-if get(KEYS[2]) then return {2} end
+-- One from before a clear is held by nobody.
+local held = get(KEYS[2])
+if held and string.sub(held, 17) == get(KEYS[3]) then return {2} end
 local generation = generation(KEYS[3], ARGV[3])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. generation, 'PX', ARGV[2])
 local at = now()
 local since, floor = floors(KEYS[4], ARGV[6], at)
 return {1, generation, at, ARGV[1], at >= since + tonumber(ARGV[5]) and 1 or 0, floor or ''}
@@ -97,7 +99,7 @@ return {1, generation, at, ARGV[1], at >= since + tonumber(ARGV[5]) and 1 or 0, 
 #[cfg(not(broken = "counter_lease"))]
 pub(super) const FILL: &str = library!(
     r"
-if get(KEYS[2]) ~= ARGV[1] then return 1 end
+if get(KEYS[2]) ~= ARGV[1] .. ARGV[2] then return 1 end
 redis.call('UNLINK', KEYS[2])
 if get(KEYS[3]) ~= ARGV[2] then return 1 end
 if ARGV[3] == '' then
@@ -115,7 +117,7 @@ return 0
 #[cfg(not(broken = "counter_lease"))]
 pub(super) const RELEASE: &str = library!(
     r"
-if get(KEYS[1]) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
+if string.sub(get(KEYS[1]) or '', 1, 16) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
 return 0
 "
 );
@@ -153,7 +155,7 @@ end
 redis.call('UNLINK', KEYS[1], KEYS[2])
 if ARGV[4] ~= '' then raise(KEYS[4], ARGV[6], ARGV[4], tonumber(ARGV[5])) end
 local generation = generation(KEYS[3], ARGV[3])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. generation, 'PX', ARGV[2])
 return {generation, now()}
 "
 );
