@@ -50,7 +50,8 @@ use crate::error::BuildError;
 /// `HRANDFIELD` on `{prefix:*` (the brace is a part of each key), and for a Cluster
 /// `CLUSTER SLOTS`.
 ///
-/// **Keys** are `{prefix:cache:partition}` and then a letter: `v` for records, `l` for
+/// **Keys** are `{prefix:cache:partition}` (a colon in the name of the cache is `%3A`)
+/// and then a letter: `v` for records, `l` for
 /// leases, both followed by the key's bytes, `g` for the generation and `f` for
 /// the floors of the partition. A record is 81 bytes longer than what is in it.
 #[derive(Clone)]
@@ -184,8 +185,10 @@ impl RedisStore {
     }
 
     fn lay_out(&mut self, partitions: usize) {
+        // So that no prefix and name are another prefix and name, put together.
+        let cache = self.cache.replace('%', "%25").replace(':', "%3A");
         let partition = |n| {
-            let name = format!("{}:{}:{n}", self.prefix, self.cache);
+            let name = format!("{}:{cache}:{n}", self.prefix);
             let slot = crc16::State::<crc16::XMODEM>::calculate(name.as_bytes()) % 16_384;
             Partition { tag: format!("{{{name}}}").into_bytes().into(), slot }
         };
@@ -298,5 +301,23 @@ impl fmt::Debug for RedisStore {
             .field("prefix", &self.prefix)
             .field("partitions", &self.partitions.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_prefix_and_name_are_those_of_another_cache() {
+        let tag = |prefix: &str, cache: &str| {
+            let store = RedisStore::open("redis://127.0.0.1/").expect("an address");
+            let mut store = store.prefix(prefix).expect("a prefix");
+            store.bind(cache);
+            String::from_utf8(store.partitions[0].tag.to_vec()).expect("it is text")
+        };
+        assert_eq!(tag("a", "user"), "{a:user:0}");
+        assert_ne!(tag("a:b", "c"), tag("a", "b:c"));
+        assert_ne!(tag("a", "b:c"), tag("a", "b%3Ac"));
     }
 }
