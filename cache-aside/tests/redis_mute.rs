@@ -25,7 +25,8 @@ fn mute_server() -> (SocketAddr, Arc<AtomicUsize>) {
             std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(n @ 1..) = socket.read(&mut bytes) {
-                    let sets_up = String::from_utf8_lossy(&bytes[..n]).matches("SETINFO").count();
+                    let sets_up =
+                        String::from_utf8_lossy(&bytes[..n]).matches("SETINFO").count();
                     for _ in 0..sets_up {
                         let _ = socket.write_all(b"+OK\r\n");
                     }
