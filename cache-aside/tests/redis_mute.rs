@@ -8,10 +8,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cache_aside::{CacheAside, RedisStore};
 use support::Source;
+use tokio::time::Instant;
 
 /// Answers what sets a connection up, and nothing after.
 fn mute_server() -> (SocketAddr, Arc<AtomicUsize>) {
