@@ -38,7 +38,7 @@ pub(crate) struct Flights<K, V> {
 impl<K: Eq + Hash, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
-        Self { shards, turns: AtomicU64::new(0) }
+        Self { shards, turns: AtomicU64::new(FIRST) }
     }
 
     /// A turn after all that were taken before.
@@ -88,6 +88,10 @@ struct Landed<V> {
 /// The order in which reads and flights begin. A clock would not do: two of them may
 /// begin in one tick.
 pub(crate) type Turn = u64;
+
+/// Before that of every flight.
+pub(crate) const BEFORE_ALL: Turn = 0;
+const FIRST: Turn = BEFORE_ALL + 1;
 
 /// For whom an outcome is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,9 +48,10 @@ impl Life {
         Self { stamp, began, shown_until: expires, expires, cost, negative }
     }
 
-    /// The same, of a copy that is shown for at most `limit` from `now` on.
-    pub(crate) fn shown_for(self, limit: Duration, now: Tick) -> Self {
-        let shown_until = self.expires.min(now.saturating_add(nanos(limit)));
+    /// The same, of a copy that is shown for at most `limit` after the moment at which
+    /// it was known to be current.
+    pub(crate) fn shown_for(self, limit: Duration, current: Tick) -> Self {
+        let shown_until = self.expires.min(current.saturating_add(nanos(limit)));
         Self { shown_until, ..self }
     }
 }

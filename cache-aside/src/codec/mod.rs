@@ -23,7 +23,8 @@ use crate::error::BoxError;
 /// would not understand.
 pub trait Codec<V>: Send + Sync + 'static {
     /// A number that is written beside each value. Bytes of another number are
-    /// not decoded. Those below 16 are taken by this crate.
+    /// not decoded. Use one from 16 to 127: those below are this crate's, and those
+    /// above are what `Zstd` makes of them.
     fn id(&self) -> u8;
 
     /// Appends the bytes of `value`.

@@ -26,6 +26,8 @@ struct Wanted<V> {
     /// Its place among the keys.
     at: usize,
     hash: u64,
+    /// When the call came.
+    turn: Turn,
     bytes: Vec<u8>,
     /// What this process has, for when nothing else answers.
     local: Option<Entry<V>>,
@@ -58,7 +60,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: Fn(Batch<K>) -> F,
         F: Future<Output = Result<HashMap<K, Loaded<V>>, BoxError>> + Send + 'static,
     {
-        let turn = self.flights.turn();
         let mut outcomes: Vec<Option<Outcome<V>>> = keys.iter().map(|_| None).collect();
         let mut wanted = Vec::new();
         for (at, key) in keys.iter().enumerate() {
@@ -75,12 +76,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
                 Look::Miss(local) => local,
             };
             let bytes = KeyEncoder::bytes_of(key);
-            wanted.push(Wanted { at, hash: self.hash(key), bytes, local });
+            let (hash, turn) = (self.hash(key), self.turn(tier, &bytes));
+            wanted.push(Wanted { at, hash, turn, bytes, local });
         }
         // Again for those whose load turns out to be from before this call.
         while !wanted.is_empty() {
             let waiting = self.seek(tier, keys, wanted, &make, &mut outcomes).await;
-            wanted = self.gather(tier, waiting, turn, &mut outcomes).await;
+            wanted = self.gather(tier, waiting, &mut outcomes).await;
         }
         outcomes.into_iter().map(|outcome| outcome.expect("each key was answered")).collect()
     }
@@ -167,7 +169,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         &self,
         tier: &Arc<Tier<V>>,
         waiting: Vec<Waiting<V>>,
-        turn: Turn,
         outcomes: &mut [Option<Outcome<V>>],
     ) -> Vec<Wanted<V>> {
         let mut again = Vec::new();
@@ -175,7 +176,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             let outcome = if own {
                 Some(self.outcome(&flight, self.waiting_limit()).await.0)
             } else {
-                self.join(&flight, turn).await
+                self.join(&flight, wanted.turn).await
             };
             let Some(outcome) = outcome else {
                 again.push(wanted);
@@ -183,7 +184,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             };
             outcomes[wanted.at] = Some(match (outcome, own || aged.is_some()) {
                 (Err(error), false) => {
-                    self.or_aged_of(tier, &wanted.bytes, wanted.hash, error).await
+                    let Wanted { bytes, hash, local, .. } = wanted;
+                    self.or_aged_of(tier, &bytes, hash, local, error).await
                 }
                 (outcome, _) => self.or_aged(outcome, wanted.hash, aged),
             });
@@ -228,9 +230,8 @@ struct Loading<K: CacheKey, V: Send + Sync + 'static> {
     bytes: Vec<u8>,
     /// With the moment at which it was asked for.
     lease: Option<Lease>,
-    /// Whether it may be kept in this process without a lease, and the outage that it
-    /// began in.
-    free: Option<Option<u32>>,
+    /// Whether what is loaded may be kept in this process without a lease.
+    free: bool,
 }
 
 /// One load for all. It does not wait for other processes, two of which could wait
@@ -263,15 +264,11 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
         let (lease, free) = match claim {
             Claim::Leased(lease, floor) => {
                 known = known.and(floor);
-                (Some(lease), None)
+                (Some(lease), false)
             }
-            Claim::Silent => {
+            Claim::Silent | Claim::Full => {
                 known = VersionFloor::Unknown;
-                (None, Some(tier.outage(&bytes)))
-            }
-            Claim::Full => {
-                known = VersionFloor::Unknown;
-                (None, Some(None))
+                (None, true)
             }
             Claim::Copied(copied) => match engine.fresh(copied, landing.hash, stamp) {
                 Some(entry) => {
@@ -281,7 +278,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
                 }
                 None => {
                     known = VersionFloor::Unknown;
-                    (None, None)
+                    (None, false)
                 }
             },
             Claim::Held if cause != LoadCause::Miss => {
@@ -290,7 +287,7 @@ async fn lead_many<K: CacheKey, V: Send + Sync + 'static>(
             }
             Claim::Held | Claim::Replace(_) => {
                 known = VersionFloor::Unknown;
-                (None, None)
+                (None, false)
             }
         };
         loading.push(Loading { landing, bytes, lease, free });
@@ -333,12 +330,8 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
                 let lifetime = engine.lifetime(load.landing.key(), &found);
                 leased.push((load, lease, found, lifetime));
             }
-            (None, Some(outage)) => {
-                load.landing.take_off();
-                let standing = tier.standing(&load.bytes, outage);
-                load.landing.succeed_for(found, standing);
-            }
-            (None, None) => load.landing.land_with(Ok(found.value), Standing::Own),
+            (None, true) => load.landing.succeed_for(found, Standing::Own),
+            (None, false) => load.landing.land_with(Ok(found.value), Standing::Own),
         }
     }
     let writings: Vec<Writing<'_, V>> = leased
@@ -348,6 +341,7 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
             Writing { key: &load.bytes, lease, content }
         })
         .collect();
+    let current = engine.clock.now();
     let written = tier.write_many(&writings).await;
     drop(writings);
     for ((load, _, found, lifetime), written) in leased.into_iter().zip(written) {
@@ -355,7 +349,7 @@ async fn land_many<K: CacheKey, V: Send + Sync + 'static>(
         let standing = standing(written);
         if standing == Standing::Sound {
             let (key, hash, stamp) = (landing.key(), landing.hash, landing.stamp);
-            engine.fill_for(lifetime, key, hash, stamp, began, &found);
+            engine.fill_for(lifetime, key, hash, stamp, began, current, &found);
         }
         landing.land_with(Ok(found.value), standing);
     }

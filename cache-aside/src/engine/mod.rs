@@ -137,7 +137,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loaded: &Loaded<V>,
     ) -> bool {
         let lifetime = self.lifetime(key, loaded);
-        self.fill_for(lifetime, key, hash, stamp, began, loaded)
+        self.fill_for(lifetime, key, hash, stamp, began, began, loaded)
     }
 
     /// How long a loaded value is to be kept; nothing: not at all.
@@ -148,6 +148,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         kept.then_some(lifetime)
     }
 
+    /// `current` is a moment at which no process had invalidated the value.
+    #[allow(clippy::too_many_arguments, reason = "they are the parts of one load")]
     fn fill_for(
         &self,
         lifetime: Option<Duration>,
@@ -155,6 +157,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         hash: u64,
         stamp: Stamp,
         began: Tick,
+        current: Tick,
         loaded: &Loaded<V>,
     ) -> bool {
         if !self.keeps_copies() {
@@ -170,12 +173,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
             self.metrics.fill(Fill::NotKept);
             return false;
         };
-        let now = self.clock.now();
-        let cost = now.saturating_sub(began);
+        let cost = self.clock.now().saturating_sub(began);
         let mut life = Life::new(stamp, began, lifetime, cost, loaded.value.is_none());
         if self.tier.is_some() {
-            // Another process may have invalidated it since the load began.
-            life = life.shown_for(self.copy_ttl, began);
+            life = life.shown_for(self.copy_ttl, current);
         }
         self.store.insert(key.clone(), Entry { value: loaded.value.clone(), life });
         self.metrics.fill(Fill::Stored);

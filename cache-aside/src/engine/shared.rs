@@ -12,7 +12,7 @@ use super::write::Held;
 use crate::clock::{Tick, nanos};
 use crate::epoch::Stamp;
 use crate::error::{BoxError, Error};
-use crate::flight::{Flight, Outcome, Standing, Turn};
+use crate::flight::{BEFORE_ALL, Flight, Outcome, Standing, Turn};
 use crate::key::{CacheKey, KeyEncoder};
 use crate::loaded::{Floor, LoadCause, LoadContext, Loaded};
 use crate::metrics::{Request, SharedWait};
@@ -69,14 +69,12 @@ pub(super) enum Glance<V> {
 
 /// With what right a load goes on.
 enum Right<V> {
-    /// There is a value.
-    /// With the moment at which it was asked for.
+    /// There is a value; with the moment at which it was asked for.
     Value(Entry<V>, Tick),
     /// With the moment at which it was asked for.
     Lease(Lease, VersionFloor, Tick),
-    /// The tier has no say: what is loaded may be kept in this process. With the outage
-    /// that it began in.
-    Free(Option<u32>),
+    /// The tier has no say: what is loaded may be kept in this process.
+    Free,
     /// Somebody else holds the lease and is slow: the value is only passed on.
     Uncached,
     /// Somebody else renews it.
@@ -95,14 +93,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         M: FnOnce(LoadContext<K>) -> F,
         F: Future<Output = Result<Loaded<V>, BoxError>> + Send + 'static,
     {
-        let (hash, turn) = (self.hash(key), self.flights.turn());
-        let bytes = KeyEncoder::bytes_of(key);
+        let (hash, bytes) = (self.hash(key), KeyEncoder::bytes_of(key));
+        let turn = self.turn(tier, &bytes);
         loop {
             if let Some(flight) = self.under_way(key, hash) {
                 match self.join(&flight, turn).await {
                     Some(Ok(value)) => return Ok(value),
                     Some(Err(error)) => {
-                        return self.or_aged_of(tier, &bytes, hash, error).await;
+                        return self.or_aged_of(tier, &bytes, hash, local, error).await;
                     }
                     None => continue,
                 }
@@ -169,22 +167,32 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         None
     }
 
-    /// What the tier has may stand in for an error.
+    /// What the tier has may stand in for an error, or what this process has if the tier
+    /// is silent.
     pub(super) async fn or_aged_of(
         &self,
         tier: &Arc<Tier<V>>,
         bytes: &[u8],
         hash: u64,
+        local: Option<Entry<V>>,
         error: Error,
     ) -> Outcome<V> {
-        if self.policy.stale_if_error.is_zero() {
+        if self.policy.stale_if_error.is_zero() && local.is_none() {
             return Err(error);
         }
         let stamp = self.epochs.stamp(hash);
         match self.glance(tier.read(bytes).await, hash, stamp) {
             Glance::Serve(entry) | Glance::Renew(entry, ..) => Ok(entry.value),
+            Glance::Load { seen: Seen::Silent, .. } => self.or_aged(Err(error), hash, local),
             Glance::Load { aged, .. } => self.or_aged(Err(error), hash, aged),
         }
+    }
+
+    /// When a read of that key begins, as far as joining is concerned. While its server
+    /// fails it may join what began before it: the source must not be asked twice as
+    /// often because the tier is gone.
+    pub(super) fn turn(&self, tier: &Tier<V>, bytes: &[u8]) -> Turn {
+        if tier.is_out(bytes) { BEFORE_ALL } else { self.flights.turn() }
     }
 
     /// The flight of `key` that those who find nothing wait for. One that renews is not
@@ -310,7 +318,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         seen: Seen,
     ) -> Right<V> {
         if seen.is_silent() {
-            return Right::Free(tier.outage(bytes));
+            return Right::Free;
         }
         // A copy's dates are those of its record but for the time that the tier took to
         // answer.
@@ -324,8 +332,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         loop {
             let (stamp, asked) = (self.epochs.stamp(hash), self.clock.now());
             match tier.acquire(bytes, seen).await {
-                Claim::Silent => return Right::Free(tier.outage(bytes)),
-                Claim::Full => return Right::Free(None),
+                Claim::Silent => return Right::Free,
+                Claim::Full => return Right::Free,
                 Claim::Leased(lease, floor) => {
                     if waited {
                         tier.waited(SharedWait::Taken);
@@ -382,9 +390,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
     ) -> (Written, bool) {
         let lifetime = self.lifetime(key, loaded);
         let content = self.content(lifetime, began, loaded);
+        let current = self.clock.now();
         let written = tier.write(Writing { key: bytes, lease, content }).await;
         let kept = written == Written::Stored
-            && self.fill_for(lifetime, key, hash, stamp, began, loaded);
+            && self.fill_for(lifetime, key, hash, stamp, began, current, loaded);
         (written, kept)
     }
 
@@ -440,9 +449,9 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
         }
         Right::Lease(lease, known, asked) => {
             floor.learn(known);
-            Ok((lease, asked))
+            Some((lease, asked))
         }
-        Right::Free(outage) => Err(outage),
+        Right::Free => None,
         Right::Uncached => {
             return match engine.bounded(load).await {
                 Ok(loaded) => landing.land_with(Ok(loaded.value), Standing::Own),
@@ -452,14 +461,10 @@ async fn lead<K: CacheKey, V: Send + Sync + 'static>(
     };
     let outcome = engine.bounded(load).await;
     let (loaded, (lease, began)) = match (outcome, lease) {
-        (Ok(loaded), Ok(lease)) => (loaded, lease),
-        (Ok(loaded), Err(outage)) => {
-            landing.take_off();
-            let standing = tier.standing(&bytes, outage);
-            return landing.succeed_for(loaded, standing);
-        }
+        (Ok(loaded), Some(lease)) => (loaded, lease),
+        (Ok(loaded), None) => return landing.succeed_for(loaded, Standing::Own),
         (Err(error), lease) => {
-            if let Ok((lease, _)) = &lease {
+            if let Some((lease, _)) = &lease {
                 tier.release(&[(&bytes, lease)]).await;
             }
             return landing.fail_for(error, engine.error_ttl).await;

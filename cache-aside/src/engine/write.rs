@@ -127,7 +127,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         });
         let written = tier.write(Writing { key: &bytes, lease: &lease, content }).await;
         if written == Written::Stored {
-            self.fill_for(lifetime, key, hash, stamp, began, loaded);
+            self.fill_for(lifetime, key, hash, stamp, began, began, loaded);
         }
         Ok(true)
     }

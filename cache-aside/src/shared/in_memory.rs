@@ -289,6 +289,7 @@ impl SharedStore for InMemory {
     async fn clear(&self, _: usize, floors: bool) -> Result<(), SharedError> {
         self.answer(false, |all, token| {
             all.generation = u128::from_be_bytes(token());
+            all.leases.clear();
             if floors {
                 all.floors.clear();
                 all.floors_since = None;

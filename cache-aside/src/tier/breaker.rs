@@ -10,24 +10,19 @@ const OPEN: u32 = u32::MAX;
 /// Closed, with a count of failures in a row, or open. Only the recovery closes it
 /// again: no request pays for finding out whether the store is back.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker {
-    state: AtomicU32,
-    /// How often it was closed again.
-    closings: AtomicU32,
-}
+pub(crate) struct Breaker(AtomicU32);
 
 impl Breaker {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == OPEN
+        self.0.load(Ordering::Relaxed) == OPEN
     }
 
     pub(crate) fn succeeded(&self) {
         // A write to a shared line on every hit would be felt.
-        let failures = self.state.load(Ordering::Relaxed);
+        let failures = self.0.load(Ordering::Relaxed);
         if failures != 0 && failures != OPEN {
-            let (relaxed, state) = (Ordering::Relaxed, &self.state);
-            let _ = state.compare_exchange(failures, 0, relaxed, relaxed);
+            let _ = self.0.compare_exchange(failures, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -38,20 +33,12 @@ impl Breaker {
             n if n + 1 >= FAILURES => Some(OPEN),
             n => Some(n + 1),
         };
-        let before = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
         before.is_ok_and(|failures| failures + 1 >= FAILURES)
     }
 
     pub(crate) fn close(&self) {
-        self.closings.fetch_add(1, Ordering::SeqCst);
-        self.state.store(0, Ordering::SeqCst);
-    }
-
-    /// What stays the same as long as it is open without a break; nothing if it is not
-    /// open.
-    pub(crate) fn outage(&self) -> Option<u32> {
-        let closings = self.closings.load(Ordering::SeqCst);
-        (self.state.load(Ordering::SeqCst) == OPEN).then_some(closings)
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -75,11 +62,7 @@ mod tests {
         assert!(!breaker.failed(), "it is open already");
         breaker.succeeded();
         assert!(breaker.is_open(), "a late answer does not close it");
-        let outage = breaker.outage();
-        assert!(outage.is_some());
         breaker.close();
-        assert!(!breaker.is_open() && breaker.outage().is_none());
-        (0..FAILURES).for_each(|_| drop(breaker.failed()));
-        assert_ne!(breaker.outage(), outage, "another one");
+        assert!(!breaker.is_open());
     }
 }

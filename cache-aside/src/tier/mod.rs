@@ -7,6 +7,7 @@ mod owed;
 mod recovery;
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use self::body::Body;
 use self::breaker::Breaker;
 use self::owed::{Debt, Owed};
 use crate::codec::Codec;
-use crate::flight::Standing;
+use crate::error::BoxError;
 use crate::metrics::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::shared::{
     Acquired, AnyShared, Ask, Fill, Filled, Floor, Found, Lease, Reading, Record, RecordId,
@@ -29,6 +30,9 @@ use crate::version::{Version, VersionFloor};
 
 /// Domains beyond this share their breakers.
 const DOMAINS: usize = 64;
+
+/// Who gives up after this part of the time limit has met a failure too.
+const SLOW: u32 = 4;
 
 /// A second tier.
 pub(crate) struct Tier<V> {
@@ -158,29 +162,25 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Whether what the tier says of `key` does not count.
-    pub(crate) fn is_silent(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_silent(self: &Arc<Self>, key: &[u8]) -> bool {
         self.speaker(key).is_none()
     }
 
     /// The domain to ask about `key`, if what it says counts.
-    fn speaker(&self, key: &[u8]) -> Option<usize> {
+    fn speaker(self: &Arc<Self>, key: &[u8]) -> Option<usize> {
         let partition = self.store.partition(key);
         let domain = self.store.domain(partition);
         let silent = self.breaker(domain).is_open() || self.owed.covers(partition, key);
+        if silent && !self.recovering.load(Ordering::Relaxed) {
+            // The task was lost with its runtime, or there was none to begin it.
+            self.recover();
+        }
         (!silent).then_some(domain)
     }
 
-    /// The time without the tier that `key` falls into now, if its breaker is open.
-    pub(crate) fn outage(&self, key: &[u8]) -> Option<u32> {
-        self.breaker(self.domain(key)).outage()
-    }
-
-    /// For whom a load of `key` without a lease is good that began in that `outage`.
-    /// While the breaker stays open, for all who wait: the source must not be asked twice
-    /// as often because the tier is gone. Who came after that may know of more.
-    pub(crate) fn standing(&self, key: &[u8], outage: Option<u32>) -> Standing {
-        let same = outage.is_some() && self.outage(key) == outage;
-        if same { Standing::Sound } else { Standing::Own }
+    /// Whether nothing is asked about `key` because its server fails.
+    pub(crate) fn is_out(&self, key: &[u8]) -> bool {
+        self.breaker(self.domain(key)).is_open()
     }
 
     /// Asks the store, within the time limit, unless it failed shortly before.
@@ -193,7 +193,9 @@ impl<V: Send + Sync + 'static> Tier<V> {
             return Err(SharedError::NotAsked);
         }
         let limit = self.settings.timeout;
+        let unanswered = Unanswered { tier: self, domain, asked: Some(Instant::now()) };
         let answer = tokio::time::timeout(limit, answer).await;
+        unanswered.ended();
         let answer = answer.unwrap_or(Err(SharedError::Timeout(limit)));
         match &answer {
             Ok(_) => self.breaker(domain).succeeded(),
@@ -258,7 +260,10 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 
     /// Keys that the tier is asked for, by domain: their places in `keys`.
-    fn groups<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Vec<usize>)> {
+    fn groups<'a>(
+        self: &Arc<Self>,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<(usize, Vec<usize>)> {
         let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
         for (n, key) in keys.enumerate() {
             let Some(domain) = self.speaker(key) else { continue };
@@ -303,7 +308,8 @@ impl<V: Send + Sync + 'static> Tier<V> {
             debug!(cache = %self.cache, bytes = body.len(), "a record is too large");
             return None;
         }
-        match body::decode(body, self.settings.schema, &*self.codec) {
+        let decoded = unpanicked(|| body::decode(body, self.settings.schema, &*self.codec));
+        match decoded {
             Ok(Body { value, fresh, cost }) => {
                 Some(Copied { value, id: found.id, age: found.age, fresh, cost })
             }
@@ -409,7 +415,8 @@ impl<V: Send + Sync + 'static> Tier<V> {
     fn encode(&self, writing: &Writing<'_, V>) -> Option<Vec<u8>> {
         let Content { value, fresh, cost, .. } = writing.content.as_ref()?;
         let body = Body { value: value.clone(), fresh: *fresh, cost: *cost };
-        match body::encode(&body, self.settings.schema, &*self.codec) {
+        let encoded = unpanicked(|| body::encode(&body, self.settings.schema, &*self.codec));
+        match encoded {
             Ok(bytes) if bytes.len() <= self.settings.largest => Some(bytes),
             Ok(bytes) => {
                 let (bytes, most) = (bytes.len(), self.settings.largest);
@@ -524,6 +531,31 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 }
 
+/// An operation whose asker gives up before the time limit. Callers with a deadline of
+/// their own that is shorter would otherwise wait for a silent store for ever.
+struct Unanswered<'a, V: Send + Sync + 'static> {
+    tier: &'a Arc<Tier<V>>,
+    domain: usize,
+    asked: Option<Instant>,
+}
+
+impl<V: Send + Sync + 'static> Unanswered<'_, V> {
+    fn ended(mut self) {
+        self.asked = None;
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Unanswered<'_, V> {
+    fn drop(&mut self) {
+        let Some(asked) = self.asked else { return };
+        // Sooner than this it says nothing about the store.
+        let waited = asked.elapsed();
+        if waited >= self.tier.settings.timeout / SLOW {
+            self.tier.failed(self.domain, &SharedError::Timeout(waited));
+        }
+    }
+}
+
 /// An invalidation that is owed if it is dropped before it is paid.
 struct Incurred<'a, V: Send + Sync + 'static> {
     tier: &'a Arc<Tier<V>>,
@@ -544,6 +576,12 @@ impl<V: Send + Sync + 'static> Drop for Incurred<'_, V> {
             self.tier.owe(debt);
         }
     }
+}
+
+/// The codec is code that is not ours. A record that makes it panic must not fail
+/// every read.
+fn unpanicked<T>(run: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the codec panicked".into()))
 }
 
 /// Runs futures at once; there are few of them.

@@ -25,12 +25,13 @@ impl<V: Send + Sync + 'static> Tier<V> {
     /// when the cache is gone.
     pub(super) fn recover(self: &Arc<Self>) {
         let runtime = Handle::try_current().ok().or_else(|| self.runtime.clone());
-        // Without one, the next failure in a runtime starts it.
+        // Without one, the next who finds the tier silent in a runtime starts it.
         let Some(runtime) = runtime else { return };
         if !self.recovering.swap(true, Ordering::AcqRel) {
             let pause = self.last_recovery().filter(|at| at.elapsed() < CALM);
             let pause = pause.map_or(FIRST, |_| LONGEST);
-            runtime.spawn(recovery(Arc::downgrade(self), pause));
+            let running = Running { tier: Arc::downgrade(self), ended: false };
+            runtime.spawn(recovery(running, pause));
         }
     }
 
@@ -82,16 +83,33 @@ impl<V: Send + Sync + 'static> Tier<V> {
     }
 }
 
-async fn recovery<V: Send + Sync + 'static>(tier: Weak<Tier<V>>, mut pause: Duration) {
+/// The one task. If its runtime is shut down, another one is to begin.
+struct Running<V: Send + Sync + 'static> {
+    tier: Weak<Tier<V>>,
+    ended: bool,
+}
+
+impl<V: Send + Sync + 'static> Drop for Running<V> {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(tier) = self.tier.upgrade()
+        {
+            tier.recovering.swap(false, Ordering::AcqRel);
+        }
+    }
+}
+
+async fn recovery<V: Send + Sync + 'static>(mut running: Running<V>, mut pause: Duration) {
     loop {
         // By chance, so that the instances of a service do not come in step.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        let Some(tier) = tier.upgrade() else { return };
+        let Some(tier) = running.tier.upgrade() else { return };
         if tier.try_to_recover().await {
             tier.note_recovery();
-            tier.recovering.store(false, Ordering::Release);
-            // What failed just before found the task still there.
+            // A swap: it has to see what was owed by those who found the task still there.
+            tier.recovering.swap(false, Ordering::AcqRel);
             if tier.is_well() || tier.recovering.swap(true, Ordering::AcqRel) {
+                running.ended = true;
                 return;
             }
             pause = FIRST;

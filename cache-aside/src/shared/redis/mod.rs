@@ -47,11 +47,13 @@ use crate::error::BuildError;
 /// **The server.** One primary, or the primaries of a Cluster: a value read from a
 /// replica may be older than its invalidation. It may evict as it likes
 /// (`maxmemory-policy`). The user that it is accessed as needs `INFO`, `TIME`,
-/// `SCRIPT LOAD`, `EVALSHA`, `GET`, `MGET`, `UNLINK`, `SET`, `HMGET`, `HSET`, `HDEL` and
-/// `HRANDFIELD` on `{prefix:*`, and for a Cluster `CLUSTER SLOTS`. With `CLIENT TRACKING`
-/// and `CLIENT CACHING` a hit reads one key, else two.
+/// `SCRIPT LOAD`, `EVALSHA`, `GET`, `MGET`, `PTTL`, `UNLINK`, `SET`, `HMGET`, `HSET`,
+/// `HDEL` and `HRANDFIELD` on the keys `{prefix:*` (the brace is a part of each), for a
+/// Cluster `CLUSTER SLOTS`, and for a database other than 0 `SELECT`. With `CLIENT
+/// TRACKING` and `CLIENT CACHING` a hit reads one key, else two.
 ///
-/// **Keys** are `{prefix:cache:partition}` and then a letter: `v` for records, `l` for
+/// **Keys** are `{prefix:cache:partition}` (a colon in the name of the cache is `%3A`)
+/// and then a letter: `v` for records, `l` for
 /// leases, both followed by the key's bytes, `g` for the generation and `f` for
 /// the floors of the partition. A record is 81 bytes longer than what is in it.
 #[derive(Clone)]
@@ -185,8 +187,10 @@ impl RedisStore {
     }
 
     fn lay_out(&mut self, partitions: usize) {
+        // So that no prefix and name are another prefix and name, put together.
+        let cache = self.cache.replace('%', "%25").replace(':', "%3A");
         let partition = |n| {
-            let name = format!("{}:{}:{n}", self.prefix, self.cache);
+            let name = format!("{}:{cache}:{n}", self.prefix);
             let slot = crc16::State::<crc16::XMODEM>::calculate(name.as_bytes()) % 16_384;
             Partition { tag: format!("{{{name}}}").into_bytes().into(), slot }
         };
@@ -312,5 +316,23 @@ impl fmt::Debug for RedisStore {
             .field("prefix", &self.prefix)
             .field("partitions", &self.partitions.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_prefix_and_name_are_those_of_another_cache() {
+        let tag = |prefix: &str, cache: &str| {
+            let store = RedisStore::open("redis://127.0.0.1/").expect("an address");
+            let mut store = store.prefix(prefix).expect("a prefix");
+            store.bind(cache);
+            String::from_utf8(store.partitions[0].tag.to_vec()).expect("it is text")
+        };
+        assert_eq!(tag("a", "user"), "{a:user:0}");
+        assert_ne!(tag("a:b", "c"), tag("a", "b:c"));
+        assert_ne!(tag("a", "b:c"), tag("a", "b%3Ac"));
     }
 }

@@ -81,8 +81,11 @@ impl SharedStore for RedisStore {
 
     async fn fill(&self, fills: &[Fill<'_>]) -> Result<Vec<Filled>, SharedError> {
         let [first, ..] = fills else { return Ok(Vec::new()) };
-        let Some(session) = self.same_session(first.key, first.lease).await else {
-            // Another connection may be to another life of the server.
+        // Another connection may be to another life of the server. Those of one server
+        // now may have been leased by several.
+        let one = fills.iter().all(|f| f.lease.note.session == first.lease.note.session);
+        let session = self.same_session(first.key, first.lease).await.filter(|_| one);
+        let Some(session) = session else {
             return Ok(vec![Filled::LeaseLost; fills.len()]);
         };
         let mut calls = Pipeline::with_capacity(fills.len());

@@ -72,7 +72,7 @@ end
 #[cfg(not(broken = "no_lease_check"))]
 macro_rules! check_lease {
     () => {
-        "if get(KEYS[2]) ~= ARGV[1] then return 1 end"
+        "if get(KEYS[2]) ~= ARGV[1] .. ARGV[2] then return 1 end"
     };
 }
 #[cfg(broken = "no_lease_check")]
@@ -95,10 +95,14 @@ local record = get(KEYS[1])
 if record and string.sub(record, 5, 20) ~= ARGV[4] then
   return {0, record, get(KEYS[3])}
 end
--- A lease ends; what does not is none, and would be waited for for ever.
-if get(KEYS[2]) and redis.call('PTTL', KEYS[2]) >= 0 then return {2} end
+-- A lease ends: what does not is none, and would be waited for for ever. One from before
+-- a clear is held by nobody.
+local held = get(KEYS[2])
+if held and string.sub(held, 17) == get(KEYS[3]) and redis.call('PTTL', KEYS[2]) >= 0 then
+  return {2}
+end
 local generation = generation(KEYS[3], ARGV[3])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. generation, 'PX', ARGV[2])
 local at = now()
 local since, floor = floors(KEYS[4], ARGV[6], at)
 return {1, generation, at, ARGV[1], at >= since + tonumber(ARGV[5]) and 1 or 0, floor or ''}
@@ -131,7 +135,7 @@ return 0
 #[cfg(not(broken = "counter_lease"))]
 pub(super) const RELEASE: &str = library!(
     r"
-if get(KEYS[1]) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
+if string.sub(get(KEYS[1]) or '', 1, 16) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
 return 0
 "
 );
@@ -169,7 +173,7 @@ end
 redis.call('UNLINK', KEYS[1], KEYS[2])
 if ARGV[4] ~= '' then raise(KEYS[4], ARGV[6], ARGV[4], tonumber(ARGV[5])) end
 local generation = generation(KEYS[3], ARGV[3])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. generation, 'PX', ARGV[2])
 return {generation, now()}
 "
 );

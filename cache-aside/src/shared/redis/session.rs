@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::connect::Connect;
 use super::generations::Generations;
@@ -19,6 +20,9 @@ use crate::shared::SharedError;
 /// Whether the server is still who it was is asked again when this long has
 /// passed: it may have been demoted and promoted without closing a connection.
 const RECHECK: Duration = Duration::from_secs(1);
+
+/// How long a server may take to say who it is.
+const GREETING: Duration = Duration::from_secs(2);
 
 /// Which dataset a server has, as far as invalidations go: its replication id. It
 /// changes when the server restarts, from a snapshot or not, and when a replica
@@ -92,8 +96,11 @@ impl Session {
             greeting.cmd("SCRIPT").arg("LOAD").arg(script);
         }
         type Greeting = (String, (i64, i64), String, String, String, String, String);
+        // Nobody asks for another connection while this one is being opened.
+        let answer = timeout(GREETING, greeting.query_async(&mut connection)).await;
+        let answer = answer.map_err(|_| SharedError::Timeout(GREETING))?;
         let (info, time, acquire, fill, release, invalidate, displace): Greeting =
-            greeting.query_async(&mut connection).await.map_err(classify)?;
+            answer.map_err(classify)?;
         Ok(Self {
             id,
             identity: primary(&info)?,
@@ -138,9 +145,7 @@ impl Session {
     /// Whether it answers; closed if it does not, so that the next try connects anew.
     pub(super) async fn ping(&self) -> Result<(), SharedError> {
         let guard = CloseOnDrop(self);
-        self.command(&redis::cmd("PING")).await?;
-        self.checked.store(0, Ordering::Relaxed);
-        self.recheck().await?;
+        self.check(self.clock.now()).await?;
         std::mem::forget(guard);
         Ok(())
     }
@@ -166,6 +171,10 @@ impl Session {
         {
             return Ok(());
         }
+        self.check(now).await
+    }
+
+    async fn check(&self, now: Tick) -> Result<(), SharedError> {
         let mut connection = self.connection.clone();
         let answer: RedisResult<(String, (i64, i64))> =
             who_are_you().query_async(&mut connection).await;

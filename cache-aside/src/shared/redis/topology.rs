@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, Value};
+use tokio::sync::MutexGuard;
 
 use super::connect::Connect;
 use super::session::{Node, unreachable};
@@ -64,8 +65,13 @@ impl Topology {
     pub(super) fn suspect(&self) {
         if let Self::Cluster(cluster) = self {
             let cluster = Arc::clone(cluster);
-            // Bounded by the time limit of its requests. Who needs it tries again.
-            tokio::spawn(async move { cluster.refresh().await });
+            // Bounded by the time limit of its requests. Who needs it tries again. One
+            // that is under way will do.
+            tokio::spawn(async move {
+                if let Ok(refreshed) = cluster.refreshed.try_lock() {
+                    let _ = cluster.refresh_held(refreshed).await;
+                }
+            });
         }
     }
 }
@@ -115,7 +121,13 @@ impl Cluster {
 
     /// Reads the slots from the first node that tells them.
     async fn refresh(&self) -> Result<(), SharedError> {
-        let mut refreshed = self.refreshed.lock().await;
+        self.refresh_held(self.refreshed.lock().await).await
+    }
+
+    async fn refresh_held(
+        &self,
+        mut refreshed: MutexGuard<'_, Option<Tick>>,
+    ) -> Result<(), SharedError> {
         let now = self.clock.now();
         if refreshed.is_some_and(|last| now.saturating_sub(last) < nanos(REFRESH)) {
             return Ok(());
@@ -134,10 +146,11 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Members first: their connections are there.
+    /// Those that have slots first: their connections are there. Then the seeds, before
+    /// nodes that may be gone for good.
     fn candidates(&self) -> Vec<Member> {
         let map = self.map();
-        let mut all = map.members.clone();
+        let (mut all, former) = map.divided();
         for seed in &self.seeds {
             let (host, port) = match seed.addr() {
                 ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
@@ -150,6 +163,7 @@ impl Cluster {
                 all.push(Member { host, port, node });
             }
         }
+        all.extend(former);
         all
     }
 
@@ -195,6 +209,20 @@ impl Map {
     fn serving(&self, number: usize) -> Option<Arc<Node>> {
         let slot = self.owners.iter().position(|owner| usize::from(*owner) == number)?;
         self.owner(slot as u16)
+    }
+
+    /// The members that have slots, and those that have none any more.
+    fn divided(&self) -> (Vec<Member>, Vec<Member>) {
+        let mut serve = vec![false; self.members.len() + 1];
+        for owner in &self.owners {
+            if let Some(serves) = serve.get_mut(usize::from(*owner)) {
+                *serves = true;
+            }
+        }
+        let members = self.members.iter().cloned().zip(&serve[1..]);
+        let (serving, former): (Vec<_>, Vec<_>) = members.partition(|(_, serves)| **serves);
+        let only = |members: Vec<(Member, &bool)>| members.into_iter().map(|m| m.0).collect();
+        (only(serving), only(former))
     }
 
     fn number(&self, host: &str, port: u16) -> Option<u16> {
@@ -260,6 +288,18 @@ fn ranges(answer: Value, asked: &str) -> Option<Vec<Range>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_have_slots_are_asked_first_and_those_that_are_gone_last() {
+        let seed = "redis://seed:1/".parse().expect("an address");
+        let cluster = Cluster::new(vec![seed], Duration::from_secs(1));
+        for host in ["gone", "there"] {
+            let range = Range { first: 0, last: 99, host: host.to_owned(), port: 1 };
+            cluster.adopt(vec![range]);
+        }
+        let hosts: Vec<_> = cluster.candidates().into_iter().map(|m| m.host).collect();
+        assert_eq!(hosts, ["there", "seed", "gone"]);
+    }
 
     #[test]
     fn slots_are_read_from_the_primaries() {
