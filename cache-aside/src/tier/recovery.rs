@@ -53,9 +53,14 @@ impl<V: Send + Sync + 'static> Tier<V> {
         self.is_well()
     }
 
+    /// The first probe may have to connect. The second must be as fast as a read: a store
+    /// that is too slow is as good as down.
     async fn probe(&self, domain: usize) -> Result<(), SharedError> {
-        let probe = tokio::time::timeout(PROBE, self.store.probe(domain)).await;
-        probe.unwrap_or(Err(SharedError::Timeout(PROBE)))
+        for limit in [PROBE, self.settings.timeout] {
+            let probe = tokio::time::timeout(limit, self.store.probe(domain)).await;
+            probe.unwrap_or(Err(SharedError::Timeout(limit)))?;
+        }
+        Ok(())
     }
 
     async fn pay(self: &Arc<Self>, debt: &Debt) -> Result<(), SharedError> {

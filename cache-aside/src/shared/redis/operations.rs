@@ -205,7 +205,18 @@ impl SharedStore for RedisStore {
     }
 
     async fn probe(&self, domain: usize) -> Result<(), SharedError> {
-        self.topology.probe(domain).await
+        self.topology.refresh().await?;
+        let mut places = self.partitions.iter();
+        // What no node has any more is none's concern.
+        let Some(place) = places.find(|place| self.topology.domain(place.slot) == domain)
+        else {
+            return Ok(());
+        };
+        let session = self.topology.node(place.slot).await?.session().await?;
+        session.ping().await?;
+        // A server that refuses to be read is not well.
+        let mut read = redis::cmd("MGET");
+        session.command(read.arg(place.generation())).await.map(drop)
     }
 }
 

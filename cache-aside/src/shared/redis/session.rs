@@ -247,6 +247,16 @@ pub(super) fn unreachable(why: &'static str) -> SharedError {
     SharedError::Unreachable(Arc::new(io::Error::other(why)))
 }
 
+/// Whether there is no room. The error of a pipeline has the code of none of its
+/// commands, and before Redis 7 that of a script is always the same.
+fn is_full(error: &RedisError) -> bool {
+    error.clone().into_server_errors().is_some_and(|errors| {
+        errors.iter().any(|(_, error)| {
+            error.code() == "OOM" || error.details().is_some_and(|text| text.contains("-OOM "))
+        })
+    })
+}
+
 pub(super) fn classify(error: RedisError) -> SharedError {
     match error.kind() {
         ErrorKind::Server(
@@ -255,7 +265,7 @@ pub(super) fn classify(error: RedisError) -> SharedError {
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ClusterDown,
         ) => SharedError::Unreachable(Arc::new(error)),
-        _ if error.code() == Some("OOM") => SharedError::Full(Arc::new(error)),
+        _ if is_full(&error) => SharedError::Full(Arc::new(error)),
         ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType => {
             SharedError::Refused(Arc::new(error))
         }

@@ -45,20 +45,12 @@ impl Topology {
         }
     }
 
-    /// Whether `domain` works. A node that has no slots any more is none's concern.
-    pub(super) async fn probe(&self, domain: usize) -> Result<(), SharedError> {
-        let node = match self {
-            Self::Single(node) => Arc::clone(node),
-            Self::Cluster(cluster) => {
-                cluster.refresh().await?;
-                match cluster.map().serving(domain) {
-                    Some(node) => node,
-                    None => return Ok(()),
-                }
-            }
-        };
-        let session = node.session().await?;
-        session.ping().await
+    /// Reads anew where everything is.
+    pub(super) async fn refresh(&self) -> Result<(), SharedError> {
+        match self {
+            Self::Single(_) => Ok(()),
+            Self::Cluster(cluster) => cluster.refresh().await,
+        }
     }
 
     /// Looks in the background where everything is: something failed or has moved.
@@ -203,12 +195,6 @@ impl Map {
     fn owner(&self, slot: u16) -> Option<Arc<Node>> {
         let number = usize::from(self.owners[usize::from(slot)]);
         Some(Arc::clone(&self.members.get(number.checked_sub(1)?)?.node))
-    }
-
-    /// The node of that number, if it has slots.
-    fn serving(&self, number: usize) -> Option<Arc<Node>> {
-        let slot = self.owners.iter().position(|owner| usize::from(*owner) == number)?;
-        self.owner(slot as u16)
     }
 
     /// The members that have slots, and those that have none any more.

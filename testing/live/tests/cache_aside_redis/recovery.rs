@@ -1,5 +1,6 @@
 //! Ways to lose a Redis that look like something else.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use cache_aside::{CacheAside, Lookup, RedisStore};
 use testbed::eventually;
 use testbed::redis::Redis;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::access::counters;
@@ -27,22 +28,31 @@ async fn load(cache: &Cache, key: u64) -> u64 {
     *read.await.unwrap().unwrap()
 }
 
-/// A way to a server that takes connections in, and may say nothing to them for ever.
+/// A way to a server that may go mute when it is asked who it is, for ever.
 async fn door(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (addr, mute) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(true)));
     let is_mute = Arc::clone(&mute);
     tokio::spawn(async move {
-        let mut kept = Vec::new();
         while let Ok((mut client, _)) = listener.accept().await {
-            if is_mute.load(Ordering::SeqCst) {
-                kept.push(client);
-            } else {
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(to).await?;
-                    copy_bidirectional(&mut client, &mut server).await
-                });
-            }
+            let is_mute = is_mute.load(Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(to).await?;
+                if !is_mute {
+                    return copy_bidirectional(&mut client, &mut server).await.map(drop);
+                }
+                let (mut questions, mut answers) = client.into_split();
+                let (mut from, mut into) = server.into_split();
+                tokio::spawn(async move { copy(&mut from, &mut answers).await });
+                let mut piece = vec![0; 4_096];
+                loop {
+                    let read = questions.read(&mut piece).await?;
+                    if piece[..read].windows(11).any(|word| word == b"replication") {
+                        return pending().await;
+                    }
+                    into.write_all(&piece[..read]).await?;
+                }
+            });
         }
     });
     (addr, mute)
@@ -50,7 +60,7 @@ async fn door(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 
 /// A host that went without a word: its connections are neither answered nor closed.
 #[tokio::test]
-async fn a_server_that_took_a_connection_and_says_nothing_is_given_up() {
+async fn a_server_that_has_let_us_in_and_says_nothing_is_given_up() {
     let redis = Redis::start().await.unwrap();
     let (addr, mute) = door(redis.addr()).await;
     let store = RedisStore::open(redis.url_at(addr)).unwrap();
