@@ -1,6 +1,8 @@
 //! A source whose loads can be held up, shared by the tests.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod tiers;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
