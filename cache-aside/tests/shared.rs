@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use cache_aside::shared::{Fault, InMemory};
 use cache_aside::{
-    Batch, CacheAside, Clock, Codec, Loaded, Lookup, Moka, State, TierName, Version,
-    VersionFloor, conformance,
+    Batch, CacheAside, Clock, Codec, Loaded, Lookup, Moka, Version, VersionFloor, conformance,
 };
 use support::tiers::{Cache, on, read, two, two_with_copies};
 use support::{SECOND, Source, once, settle};
@@ -287,7 +286,7 @@ async fn a_copy_is_checked_when_its_time_is_over() {
     let calls = tier.calls();
     assert_eq!(read(&two, &source).await, 1);
     assert_eq!(tier.calls(), calls, "a copy asks nobody");
-    assert_eq!(two.explain(&7).await.tier, Some(TierName::Local));
+    assert_eq!(two.explain(&7).await.tier, Some(cache_aside::TierName::Local));
     source.set(2);
     one.invalidate(&7).await.unwrap();
     assert_eq!(read(&one, &source).await, 2);
@@ -487,19 +486,4 @@ async fn many_keys_are_asked_for_at_once() {
     let report = one.warm(0..30, load).batch(7).run().await;
     assert_eq!((report.present, report.failed), (30, 0));
     assert_eq!(two.get(&29).await, Lookup::Hit(Arc::new(29)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_explanation_names_the_tier() {
-    let tier = InMemory::new();
-    let ([one, two], source) = (two(&tier), Source::new(1));
-    assert_eq!(read(&one, &source).await, 1);
-    let explained = two.explain(&7).await;
-    assert_eq!((explained.state, explained.tier), (State::Fresh, Some(TierName::Shared)));
-    let said = explained.to_string();
-    assert!(said.contains("a hit in the second tier"), "{said}");
-    tier.set_fault(Some(Fault::Down));
-    assert!(two.invalidate(&7).await.is_err());
-    let said = two.explain(&7).await.to_string();
-    assert!(said.contains("the second tier is bypassed"), "{said}");
 }

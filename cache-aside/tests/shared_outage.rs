@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use cache_aside::shared::{Fault, InMemory};
-use cache_aside::{Error, Lookup};
+use cache_aside::{Error, Lookup, State, TierName};
 use support::tiers::{on, read, two, two_with_copies};
 use support::{SECOND, Source, settle};
 use tokio::time::Instant;
@@ -139,4 +139,19 @@ async fn a_load_from_an_outage_is_not_joined_after_it() {
         assert_eq!(*late.await.unwrap().unwrap().unwrap(), 2, "with copies: {copies}");
         assert_eq!(read(&one, &source).await, 2, "with copies: {copies}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explanation_names_the_tier() {
+    let tier = InMemory::new();
+    let ([one, two], source) = (two(&tier), Source::new(1));
+    assert_eq!(read(&one, &source).await, 1);
+    let explained = two.explain(&7).await;
+    assert_eq!((explained.state, explained.tier), (State::Fresh, Some(TierName::Shared)));
+    let said = explained.to_string();
+    assert!(said.contains("a hit in the second tier"), "{said}");
+    tier.set_fault(Some(Fault::Down));
+    assert!(two.invalidate(&7).await.is_err());
+    let said = two.explain(&7).await.to_string();
+    assert!(said.contains("the second tier is bypassed"), "{said}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Tier;
+use super::join::join_all;
 use super::owed::Debt;
 use crate::shared::{Floor, Lease, SharedError};
 use crate::version::Version;
@@ -67,7 +68,7 @@ impl<V: Send + Sync + 'static> Tier<V> {
             debt.paid();
             Ok(())
         });
-        super::join_all(asked).await.into_iter().collect()
+        join_all(asked).await.into_iter().collect()
     }
 
     fn owe(self: &Arc<Self>, debt: &Debt) {

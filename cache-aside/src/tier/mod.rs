@@ -4,6 +4,7 @@
 mod body;
 mod breaker;
 mod invalidation;
+mod join;
 mod owed;
 mod recovery;
 
@@ -19,6 +20,7 @@ use tracing::debug;
 
 use self::body::Body;
 use self::breaker::Breaker;
+use self::join::join_all;
 use self::owed::Owed;
 use crate::codec::Codec;
 use crate::error::BoxError;
@@ -481,31 +483,4 @@ impl<V: Send + Sync + 'static> Drop for Unanswered<'_, V> {
 /// every read.
 fn unpanicked<T>(run: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the codec panicked".into()))
-}
-
-/// Runs futures at once; there are few of them.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<_> = futures.map(|future| (Some(Box::pin(future)), None)).collect();
-    // The usual case: one server.
-    if let [(one, _)] = &mut running[..] {
-        let one = one.take().expect("it was put there");
-        return vec![one.await];
-    }
-    std::future::poll_fn(|cx| {
-        let mut pending = false;
-        for (future, output) in &mut running {
-            if let Some(run) = future {
-                match run.as_mut().poll(cx) {
-                    std::task::Poll::Ready(ready) => {
-                        *output = Some(ready);
-                        *future = None;
-                    }
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    running.into_iter().map(|(_, output)| output.expect("it has ended")).collect()
 }
