@@ -141,6 +141,12 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
+/// Whether the connection failed, rather than the server or the caller.
+pub(crate) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
 /// A setting that was refused by [`build`](crate::RwSplitBuilder::build).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError {

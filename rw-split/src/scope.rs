@@ -1,7 +1,7 @@
 //! A session's floor, where the code that runs for it finds it.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Millis;
@@ -34,6 +34,8 @@ pub struct ConsistencyScope {
 struct Inner {
     floors: Mutex<Floors>,
     flags: AtomicU8,
+    /// Tokens that came along and were none; until somebody counts them.
+    refused: AtomicU32,
     level: Option<Level>,
 }
 
@@ -44,7 +46,7 @@ impl ConsistencyScope {
     }
 
     pub(crate) fn with(floors: Floors, level: Option<Level>) -> Self {
-        let inner = Inner { floors: Mutex::new(floors), flags: AtomicU8::new(0), level };
+        let inner = Inner { floors: Mutex::new(floors), level, ..Inner::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -66,6 +68,11 @@ impl ConsistencyScope {
     /// As far as `work` is.
     pub async fn enter<F: Future>(&self, work: F) -> F::Output {
         self.scoped(work).await
+    }
+
+    /// Calls `work` in this session.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        SCOPE.sync_scope(self.clone(), work)
     }
 
     pub(crate) fn scoped<F: Future>(&self, work: F) -> Scoped<F> {
@@ -114,6 +121,17 @@ impl ConsistencyScope {
 
     fn mark(&self, flag: u8) -> bool {
         self.inner.flags.fetch_or(flag, Ordering::AcqRel) & SEALED == 0
+    }
+
+    pub(crate) fn refuse(&self, tokens: u32) {
+        self.inner.refused.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_refused(&self) -> u32 {
+        match self.inner.refused.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.inner.refused.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// The head of the answer is made: whether there was a write, and a read that

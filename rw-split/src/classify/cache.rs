@@ -67,6 +67,9 @@ impl Classifier {
     }
 
     pub(crate) fn learn(&self, catalogue: Catalogue) {
+        if self.current().catalogue == catalogue {
+            return;
+        }
         let fresh = Current::new(catalogue, self.entries);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }

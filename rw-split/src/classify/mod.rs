@@ -114,7 +114,7 @@ impl Class {
 }
 
 /// What the database itself says about names, in lower case as it stores them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalogue {
     /// User functions of which no form is volatile.
     pub(crate) functions: HashSet<Box<[u8]>>,

@@ -96,7 +96,7 @@ impl Conn {
         statements: usize,
         setup: Option<&str>,
     ) -> Result<Self, Error> {
-        let Connected { client, driver, .. } = connected;
+        let Connected { client, driver } = connected;
         if let Some(setup) = setup {
             client.batch_execute(setup).await?;
         }

@@ -19,8 +19,6 @@ pub(crate) trait Connect: Send + Sync + fmt::Debug {
 
 pub(crate) struct Connected {
     pub(crate) client: Client,
-    /// `in_hot_standby`, told by PostgreSQL 14 and newer without a query.
-    pub(crate) standby: Option<bool>,
     pub(crate) driver: Driver,
 }
 
@@ -52,10 +50,9 @@ where
     fn connect<'a>(&'a self, config: &'a Config) -> Boxed<'a, Result<Connected, Error>> {
         Box::pin(async move {
             let (client, connection) = config.connect(self.0.clone()).await?;
-            let standby = connection.parameter("in_hot_standby").map(|value| value == "on");
             // Whoever uses the client meets the connection's error there.
             let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-            Ok(Connected { client, standby, driver })
+            Ok(Connected { client, driver })
         })
     }
 

@@ -3,7 +3,7 @@
 //! caller's at once, and nothing goes on behind it.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -139,6 +139,11 @@ impl Pool {
         self.poisoned.notify_waiters();
     }
 
+    /// Closes what is idle: it may be dead.
+    pub(crate) fn drain(&self) {
+        self.idle().clear();
+    }
+
     /// Ends when the pool is poisoned after this call.
     pub(crate) fn poisoned(&self) -> tokio::sync::futures::Notified<'_> {
         self.poisoned.notified()
@@ -160,12 +165,12 @@ pub(crate) struct Lease {
     conn: Option<Box<Conn>>,
     _permit: OwnedSemaphorePermit,
     pool: Arc<Pool>,
-    busy: bool,
+    busy: AtomicBool,
 }
 
 impl Lease {
     fn new(conn: Box<Conn>, permit: OwnedSemaphorePermit, pool: Arc<Pool>) -> Self {
-        Self { conn: Some(conn), _permit: permit, pool, busy: false }
+        Self { conn: Some(conn), _permit: permit, pool, busy: AtomicBool::new(false) }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -174,11 +179,16 @@ impl Lease {
 
     /// A question is under way from here on, until [`done`](Self::done).
     pub(crate) fn ask(&mut self) {
-        self.busy = true;
+        *self.busy.get_mut() = true;
     }
 
     pub(crate) fn done(&mut self) {
-        self.busy = false;
+        *self.busy.get_mut() = false;
+    }
+
+    /// As [`done`](Self::done), for one that is shared.
+    pub(crate) fn clean(&self) {
+        self.busy.store(false, Ordering::Release);
     }
 
     /// Whether the server was found to be something else since.
@@ -202,7 +212,7 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(conn) = self.conn.take() else { return };
-        if self.busy {
+        if *self.busy.get_mut() {
             let cancel = self.pool.connect.cancel(conn.client.cancel_token());
             // Where there is no runtime any more, there is nobody to do it.
             if let Ok(runtime) = Handle::try_current() {

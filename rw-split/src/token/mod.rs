@@ -3,7 +3,6 @@
 mod codec;
 mod key;
 
-pub(crate) use self::codec::{Refusal, decode, encode};
 pub use self::key::{KeyError, TokenKeys};
 
 use std::fmt;
