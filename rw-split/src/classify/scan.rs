@@ -132,7 +132,8 @@ impl Scan<'_> {
             b"explain" => self.explain(token),
             b"begin" | b"start" | b"commit" | b"end" | b"rollback" | b"abort" | b"savepoint"
             | b"release" => self.rest(Reason::TransactionControl, token),
-            b"set" | b"reset" | b"discard" | b"load" => self.rest(Reason::SessionState, token),
+            b"set" => self.set(token),
+            b"reset" | b"discard" | b"load" => self.rest(Reason::SessionState, token),
             b"listen" | b"unlisten" | b"prepare" | b"execute" | b"deallocate" | b"declare"
             | b"fetch" | b"move" | b"close" | b"lock" => self.rest(Reason::SessionState, token),
             b"copy" => self.rest(Reason::Copy, token),
@@ -152,6 +153,18 @@ impl Scan<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// `SET LOCAL` and its like end with the transaction.
+    fn set(&mut self, token: Token) -> Token {
+        let next = self.next();
+        if matches!(next, Token::End | Token::Bad | Token::Punct(b';')) {
+            return self.give_up();
+        }
+        let words = ["local", "transaction", "constraints"];
+        let passes = words.iter().any(|word| self.is(next, word));
+        let reason = if passes { Reason::TransactionControl } else { Reason::SessionState };
+        self.rest(reason, token)
     }
 
     fn create(&mut self, token: Token) -> Token {

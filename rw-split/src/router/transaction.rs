@@ -14,7 +14,7 @@ use tokio_postgres::{Row, SimpleQueryMessage};
 use super::op::{Answer, Kind, Op};
 use super::place::{Reading, Spot};
 use super::{Core, RwSplit, Writing};
-use crate::classify::Target;
+use crate::classify::Reason;
 use crate::error::{Error, is_lost};
 use crate::level::Level;
 use crate::metrics::{Cause, Place};
@@ -329,7 +329,7 @@ impl Tx {
         }
         self.fence()?;
         let class = inner.core.classifier.classify(op.sql);
-        if class.target() == Target::Connection {
+        if class.reason == Reason::SessionState {
             // What it sets would outlive the transaction on this connection.
             inner.lease.discard();
         }

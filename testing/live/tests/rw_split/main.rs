@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
-mod bed;
 mod basics;
+mod bed;
+mod checker;
 mod failover;
