@@ -45,7 +45,8 @@ pub(crate) fn pick(
     rng: &mut fastrand::Rng,
     load: impl Fn(usize) -> Load,
 ) -> usize {
-    let near = members(set).filter(|index| load(*index).near).fold(0, |s, index| s | 1 << index);
+    let near =
+        members(set).filter(|index| load(*index).near).fold(0, |s, index| s | 1 << index);
     let set = if near == 0 { set } else { near };
     let count = set.count_ones() as usize;
     match balance {

@@ -329,7 +329,10 @@ impl RwSplitBuilder {
         if hosts.len() != 1 {
             return Err(BuildError::new(
                 "server",
-                format!("a connection string has {} hosts; give each server its own", hosts.len()),
+                format!(
+                    "a connection string has {} hosts; give each server its own",
+                    hosts.len()
+                ),
             ));
         }
         let name = server.name.clone().unwrap_or_else(|| {
@@ -337,7 +340,9 @@ impl RwSplitBuilder {
             match &hosts[0] {
                 tokio_postgres::config::Host::Tcp(host) => format!("{host}:{port}"),
                 #[cfg(unix)]
-                tokio_postgres::config::Host::Unix(path) => format!("{}:{port}", path.display()),
+                tokio_postgres::config::Host::Unix(path) => {
+                    format!("{}:{port}", path.display())
+                }
             }
         });
         let pool = Pool::new(config, Arc::clone(&self.tls), self.pool.clone());
@@ -353,7 +358,10 @@ impl RwSplitBuilder {
             return refuse("server", "there are more than 64 servers");
         }
         if self.pool.size == 0 {
-            return refuse("pool_size", "a pool of no connections answers nobody; give it some");
+            return refuse(
+                "pool_size",
+                "a pool of no connections answers nobody; give it some",
+            );
         }
         if self.pool.statements == 0 {
             return refuse("statements_per_connection", "every query needs one; give it some");
@@ -381,7 +389,10 @@ impl RwSplitBuilder {
             return refuse("level", "a pin of no time is `Level::Eventual`");
         }
         if self.settings.max_wait > Duration::from_secs(10) {
-            return refuse("max_wait", "a read that waits for more than 10 s belongs on the primary");
+            return refuse(
+                "max_wait",
+                "a read that waits for more than 10 s belongs on the primary",
+            );
         }
         Ok(())
     }

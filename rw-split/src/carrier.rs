@@ -16,8 +16,12 @@ pub(crate) const SLOTS: u8 = 4;
 pub(crate) enum Carrier {
     /// Browsers keep the last of several answers' cookies of one name, so writes
     /// and reads have cookies of their own, and processes write to different slots.
-    Cookie { name: String },
-    Header { name: HeaderName },
+    Cookie {
+        name: String,
+    },
+    Header {
+        name: HeaderName,
+    },
 }
 
 /// What came along.

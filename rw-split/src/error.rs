@@ -118,7 +118,9 @@ impl fmt::Display for Error {
                 "a statement of the transaction failed, so it was rolled back; return the \
                  statement's error from the closure, or use a savepoint",
             ),
-            Self::RowCount { found } => write!(f, "another number of rows was expected: {found}"),
+            Self::RowCount { found } => {
+                write!(f, "another number of rows was expected: {found}")
+            }
         }
     }
 }

@@ -54,7 +54,8 @@ impl ConsistencyLayer {
     /// A name that is no cookie's.
     pub fn cookie(name: impl Into<String>, keys: TokenKeys) -> Result<Self, BuildError> {
         let name = name.into();
-        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let fine =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(fine) {
             let reason = "a cookie's name has letters, digits and none of ` ;,=\"`";
             return Err(BuildError::new("cookie", reason));

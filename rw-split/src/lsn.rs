@@ -30,7 +30,8 @@ impl WalLayout {
         let Lsn(at) = insert;
         if at % self.segment == Self::SEGMENT_HEADER {
             Lsn(at - Self::SEGMENT_HEADER)
-        } else if at % self.block == Self::PAGE_HEADER && at % self.segment != Self::PAGE_HEADER {
+        } else if at % self.block == Self::PAGE_HEADER && at % self.segment != Self::PAGE_HEADER
+        {
             Lsn(at - Self::PAGE_HEADER)
         } else {
             insert

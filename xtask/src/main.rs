@@ -7,6 +7,7 @@ mod controls;
 mod demo;
 mod servers;
 mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,8 @@ cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]
     takes each protection out, one at a time, and shows the test that fails
+cargo xtask torture CRATE [--yes]
+    the crate's checkers in their long form, which take minutes
 
 What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None),
         ["controls", krate] => controls::run(Some(krate)),
+        ["torture", krate] => torture::run(krate, false),
+        ["torture", krate, "--yes"] => torture::run(krate, true),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -130,8 +130,8 @@ impl Scan<'_> {
                 self.query(true)
             }
             b"explain" => self.explain(token),
-            b"begin" | b"start" | b"commit" | b"end" | b"rollback" | b"abort" | b"savepoint"
-            | b"release" => self.rest(Reason::TransactionControl, token),
+            b"begin" | b"start" | b"commit" | b"end" | b"rollback" | b"abort"
+            | b"savepoint" | b"release" => self.rest(Reason::TransactionControl, token),
             b"set" => self.set(token),
             b"reset" | b"discard" | b"load" => self.rest(Reason::SessionState, token),
             b"listen" | b"unlisten" | b"prepare" | b"execute" | b"deallocate" | b"declare"

@@ -137,7 +137,14 @@ fn functions_are_safe_only_if_they_are_known() {
 fn what_is_not_understood_is_not_safe() {
     all(
         Reason::Unclear,
-        &["SELECT 'open", "SELECT \"open", "SELECT /* open", "SELECT $x$ open", "\\d users", "?"],
+        &[
+            "SELECT 'open",
+            "SELECT \"open",
+            "SELECT /* open",
+            "SELECT $x$ open",
+            "\\d users",
+            "?",
+        ],
     );
     all(Reason::Empty, &["", "  ", "-- nothing", "/* */;;"]);
     assert_eq!(reason("SELECT 'a\\' , nextval('s') --'"), Reason::Unclear);

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{
-    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge,
-};
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::{CAUSES, COUNTS, Cause, Place};
 

@@ -62,9 +62,7 @@ pub(crate) enum Why {
 
 pub(crate) fn choose(candidates: &[Candidate], need: &Need) -> Choice {
     let usable = |index: usize, candidate: &Candidate| {
-        candidate.usable
-            && candidate.lag <= need.max_lag
-            && need.excluded & (1 << index) == 0
+        candidate.usable && candidate.lag <= need.max_lag && need.excluded & (1 << index) == 0
     };
     if cfg!(broken = "random_routing") {
         let all = (0..candidates.len()).filter(|index| usable(*index, &candidates[*index]));

@@ -25,16 +25,12 @@ impl Observation {
     /// What is known after `next`: within one life of a standby, what was proven
     /// stays so, and a smaller position is an old answer that comes late.
     pub(crate) fn follow(self, next: Self) -> Self {
-        let same = (self.system, self.started, self.role)
-            == (next.system, next.started, next.role);
+        let same =
+            (self.system, self.started, self.role) == (next.system, next.started, next.role);
         if !same {
             return next;
         }
-        Self {
-            timeline: self.timeline.max(next.timeline),
-            lsn: self.lsn.max(next.lsn),
-            ..next
-        }
+        Self { timeline: self.timeline.max(next.timeline), lsn: self.lsn.max(next.lsn), ..next }
     }
 }
 

@@ -399,9 +399,8 @@ impl Core {
 
     /// Whether there is a primary, and every server has answered.
     fn is_complete(&self) -> bool {
-        let reachable = |server: &Arc<Server>| {
-            server.reachable.load(std::sync::atomic::Ordering::Acquire)
-        };
+        let reachable =
+            |server: &Arc<Server>| server.reachable.load(std::sync::atomic::Ordering::Acquire);
         self.cluster.view().elected.is_some() && self.cluster.servers.iter().all(reachable)
     }
 
@@ -437,7 +436,9 @@ async fn study(core: Weak<Core>, relearn: Arc<Notify>) {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.cluster.servers.iter().map(|server| &server.name);
-        f.debug_struct("Core").field("servers", &names.collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("servers", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -455,4 +456,3 @@ impl Done {
         (self.answer, self.lease, self.writing)
     }
 }
-

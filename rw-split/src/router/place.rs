@@ -38,7 +38,10 @@ pub(super) struct Reading<'a> {
 }
 
 enum Placed {
-    At { write: Option<Lsn>, read: Option<Lsn> },
+    At {
+        write: Option<Lsn>,
+        read: Option<Lsn>,
+    },
     /// Once more, with a better picture.
     Again,
     Unknowable,

@@ -67,7 +67,9 @@ impl Stream for RowStream {
                                     let error = failed(error, lease, writing);
                                     return Poll::Ready(Some(Err(error)));
                                 }
-                                _ => self.state = State::Ending(Box::pin(end_of(lease, writing))),
+                                _ => {
+                                    self.state = State::Ending(Box::pin(end_of(lease, writing)))
+                                }
                             }
                         }
                     }
@@ -83,11 +85,7 @@ impl Stream for RowStream {
     }
 }
 
-fn failed(
-    error: tokio_postgres::Error,
-    mut lease: Lease,
-    writing: Option<Writing>,
-) -> Error {
+fn failed(error: tokio_postgres::Error, mut lease: Lease, writing: Option<Writing>) -> Error {
     if error.code().is_some() {
         lease.done();
     }

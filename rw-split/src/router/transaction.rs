@@ -353,9 +353,11 @@ impl Tx {
             self.inner.core.metrics.fenced_writes();
         }
         let core = &self.inner.core;
-        let server = core.cluster.servers.iter().find(|server| {
-            Arc::ptr_eq(&server.pool, self.inner.lease.pool())
-        });
+        let server = core
+            .cluster
+            .servers
+            .iter()
+            .find(|server| Arc::ptr_eq(&server.pool, self.inner.lease.pool()));
         Err(Error::Fenced { server: server.map_or_else(String::new, |s| s.name.to_string()) })
     }
 

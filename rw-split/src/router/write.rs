@@ -185,8 +185,7 @@ async fn run_and_capture(
 
 impl Writing {
     pub(crate) fn new(core: std::sync::Arc<Core>) -> Self {
-        let scope =
-            ConsistencyScope::current().unwrap_or_else(|| core.process.clone());
+        let scope = ConsistencyScope::current().unwrap_or_else(|| core.process.clone());
         for _ in 0..scope.take_refused() {
             core.metrics.tokens_refused();
         }

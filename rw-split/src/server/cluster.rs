@@ -147,9 +147,9 @@ impl Cluster {
     }
 
     fn report(&self, index: usize, state: &State, view: &View) {
-        let lag_bytes = state.seen[index].as_ref().map_or(0, |seen| {
-            state.insert.load(Ordering::Relaxed).saturating_sub(seen.lsn.0)
-        });
+        let lag_bytes = state.seen[index]
+            .as_ref()
+            .map_or(0, |seen| state.insert.load(Ordering::Relaxed).saturating_sub(seen.lsn.0));
         let standby = state.seen[index].is_some_and(|seen| seen.role == Role::Standby);
         let lag = if standby { view.candidates[index].lag } else { Duration::ZERO };
         self.metrics.lag(index, if standby { lag_bytes } else { 0 }, lag);
@@ -179,7 +179,8 @@ impl State {
 
     fn note_insert(&mut self, index: usize, now: Instant) {
         let primary = self.elected.is_some_and(|elected| elected.index == index);
-        if let Some(seen) = self.seen[index].filter(|seen| primary && seen.role == Role::Primary)
+        if let Some(seen) =
+            self.seen[index].filter(|seen| primary && seen.role == Role::Primary)
         {
             self.insert.fetch_max(seen.lsn.0, Ordering::AcqRel);
         }
@@ -201,9 +202,8 @@ impl State {
         let history = self.history();
         let candidates = servers.iter().enumerate().map(|(index, server)| {
             let seen = self.seen[index];
-            let trusted = seen
-                .zip(history)
-                .is_some_and(|(seen, history)| is_trusted(&seen, history));
+            let trusted =
+                seen.zip(history).is_some_and(|(seen, history)| is_trusted(&seen, history));
             let started = seen.map_or(0, |seen| seen.started);
             let replayed = seen.map_or(Lsn(0), |seen| seen.lsn);
             Candidate {

@@ -35,8 +35,7 @@ pub(crate) enum Refusal {
 pub(crate) fn encode(floors: &Floors, expires: Millis, keys: &TokenKeys) -> String {
     let Floors { write, read, sticky, pin_until } = floors;
     let pinned = *pin_until > Millis(0);
-    let two_systems =
-        write.zip(*read).is_some_and(|(write, read)| write.system != read.system);
+    let two_systems = write.zip(*read).is_some_and(|(write, read)| write.system != read.system);
     let flag = |set: bool, flag| if set { flag } else { 0 };
     let flags = flag(write.is_some(), WRITE)
         | flag(read.is_some(), READ)
@@ -81,11 +80,7 @@ pub(crate) fn decode(
     let (payload, mac) = bytes.split_at(at);
     // Compared in constant time.
     let genuine = keys.verifiers().any(|verifier| {
-        verifier
-            .chain_update(DOMAIN)
-            .chain_update(payload)
-            .verify_truncated_left(mac)
-            .is_ok()
+        verifier.chain_update(DOMAIN).chain_update(payload).verify_truncated_left(mac).is_ok()
     });
     if !genuine {
         return Err(Refusal::Forged);

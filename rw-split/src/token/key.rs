@@ -5,8 +5,8 @@ use std::{error, fmt};
 use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
 
-use super::codec::{self, Refusal};
 use super::ConsistencyToken;
+use super::codec::{self, Refusal};
 use crate::clock::WallClock;
 
 /// Signs tokens, and tells genuine ones from others. Every process of a service
@@ -88,7 +88,10 @@ impl TokenKeys {
     }
 
     pub(super) fn verifiers(&self) -> impl Iterator<Item = Hmac<Sha256>> {
-        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|m| (**m).clone())
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|m| (**m).clone())
     }
 }
 

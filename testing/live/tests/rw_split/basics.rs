@@ -174,9 +174,8 @@ async fn transactions_streams_and_errors() {
 async fn a_transaction_is_replayed_after_a_serialization_failure() {
     let bed = Bed::new(0).await;
     let db = bed.db().await;
-    let options = TxOptions::new()
-        .isolation(rw_split::IsolationLevel::Serializable)
-        .replays(50);
+    let options =
+        TxOptions::new().isolation(rw_split::IsolationLevel::Serializable).replays(50);
     let add = || async {
         db.transaction_with(options, async |tx| {
             let n: i64 = tx.query_one("SELECT n FROM t WHERE id = 1", &[]).await?.get(0);
@@ -263,8 +262,7 @@ async fn waiters_for_a_connection_are_served_in_turn() {
 #[tokio::test]
 async fn a_statement_timeout_is_the_servers() {
     let bed = Bed::new(1).await;
-    let db =
-        bed.builder().statement_timeout(Duration::from_millis(50)).build().await.unwrap();
+    let db = bed.builder().statement_timeout(Duration::from_millis(50)).build().await.unwrap();
     let error = db.query("SELECT pg_sleep(5)", &[]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "57014");
     assert_eq!(db.stats().retries, 0);
@@ -308,4 +306,33 @@ async fn eventual_reads_stay_on_replicas_and_explicit_ones_go_to_the_primary() {
             assert_eq!(get(&db.on_primary(), 1).await, 5);
         })
         .await;
+}
+
+/// The position is then behind a header of the new segment, where no replica
+/// gets to until something else is written.
+#[tokio::test]
+async fn a_floor_behind_a_header_is_reached_on_an_idle_primary() {
+    let bed = Bed::new(1).await;
+    let db = bed.db().await;
+    let one = session();
+    one.enter(async {
+        set(&db, 1, 1).await;
+        let route = rw_split::RwSplit::route("SELECT pg_switch_wal()");
+        assert_eq!(route.reason(), Reason::UnknownFunction);
+        db.query("SELECT pg_switch_wal()", &[]).await.unwrap();
+        let row = db
+            .on_primary()
+            .query_one("SELECT pg_current_wal_insert_lsn()::text", &[])
+            .await
+            .unwrap();
+        let at: String = row.get(0);
+        assert!(at.ends_with("000028"), "the primary is not idle: {at}");
+    })
+    .await;
+    let before = db.stats().on_replicas;
+    eventually(Duration::from_secs(5), async || {
+        one.enter(get(&db, 1)).await;
+        db.stats().on_replicas > before
+    })
+    .await;
 }

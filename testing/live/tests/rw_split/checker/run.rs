@@ -84,7 +84,8 @@ impl Run {
             .await
             .unwrap();
         bed.caught_up().await;
-        let app = async |slot| App::new(build(&bed).build().await.unwrap(), slot, plan.set_local);
+        let app =
+            async |slot| App::new(build(&bed).build().await.unwrap(), slot, plan.set_local);
         let apps = [app(0).await, app(1).await];
         Arc::new(Self {
             bed,
@@ -224,7 +225,8 @@ impl Run {
         history: &History,
     ) {
         let _gate = self.gate.read().await;
-        let op = Op::Write { register: registers(number)[which], value, seen: history.global() };
+        let op =
+            Op::Write { register: registers(number)[which], value, seen: history.global() };
         // One flow on each process.
         let (reply, _) = self.apps[which].call(op, jar, &forged(plan)).await;
         self.operations.fetch_add(1, Ordering::Relaxed);
@@ -269,7 +271,8 @@ impl Run {
             .chain(self.bed.replicas.iter().map(|replica| &**replica));
         let mut newest = None;
         for server in servers {
-            let Ok(client) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
+            let Ok(client) =
+                tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await
             else {
                 continue;
             };
@@ -294,7 +297,8 @@ impl Run {
         let rows = client.query("SELECT v FROM reg ORDER BY id", &[]).await.unwrap();
         let values: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         for (number, history) in self.histories.lock().unwrap().iter() {
-            let [one, other] = registers(*number).map(|id| values[usize::try_from(id).unwrap()]);
+            let [one, other] =
+                registers(*number).map(|id| values[usize::try_from(id).unwrap()]);
             history.survived([one, other], values[0]);
         }
     }

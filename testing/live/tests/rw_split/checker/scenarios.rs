@@ -42,10 +42,13 @@ where
     let links: Vec<_> = servers.iter().map(|addr| Link::to(*addr).unwrap()).collect();
     let links = Arc::new(links);
     let run = Run::new(bed, &plan, |bed| {
-        links.iter().zip(["a", "b", "c"]).fold(RwSplit::builder(), |builder, (link, name)| {
-            builder.server(ServerConfig::new(bed.primary.url_at(link.addr())).name(name))
-        })
-        .patience(Duration::from_millis(200))
+        links
+            .iter()
+            .zip(["a", "b", "c"])
+            .fold(RwSplit::builder(), |builder, (link, name)| {
+                builder.server(ServerConfig::new(bed.primary.url_at(link.addr())).name(name))
+            })
+            .patience(Duration::from_millis(200))
     })
     .await;
     let report = run.go(plan, fault(Arc::clone(&run), Arc::clone(&links))).await;
@@ -83,7 +86,8 @@ async fn under_a_delay_of_1_s() {
 async fn under_a_delay_of_3_s_and_longer_thought() {
     let fault = |run| faults::delayed(run, &[3000, 3000]);
     let mut plan = Plan::new("delay 3 s, few writes");
-    (plan.writes, plan.least, plan.think) = (1, Duration::from_secs(8), Duration::from_millis(20));
+    (plan.writes, plan.least, plan.think) =
+        (1, Duration::from_secs(8), Duration::from_millis(20));
     plan.reads_per_session = 10_000;
     check(plan, fault).await;
 }
