@@ -221,7 +221,7 @@ const CONTROLS: &[Control] = &[
         krate: "rw-split",
         broken: "one_cookie",
         protection: "processes set write cookies of their own",
-        test: Test::live("rw_split", "checker::scenarios::under_paused_replay"),
+        test: Test::live("rw_split", "checker::scenarios::racing_answers_keep_both_writes"),
     },
     Control {
         krate: "rw-split",

@@ -7,3 +7,4 @@ mod basics;
 mod bed;
 mod checker;
 mod failover;
+mod statements;

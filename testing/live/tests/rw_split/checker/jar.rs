@@ -21,6 +21,12 @@ impl Jar {
         }
     }
 
+    /// Another answer's cookies arrive after those that are here.
+    pub(super) fn absorb(&self, later: &Self) {
+        let later = later.cookies.lock().unwrap().clone();
+        self.cookies.lock().unwrap().extend(later);
+    }
+
     /// How many cookies were set.
     pub(super) fn receive(&self, headers: &HeaderMap) -> usize {
         let mut cookies = self.cookies.lock().unwrap();

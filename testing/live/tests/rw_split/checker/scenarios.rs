@@ -6,7 +6,9 @@ use std::time::Duration;
 use rw_split::{ConsistencyToken, RwSplit, RwSplitBuilder, ServerConfig, TokenKeys};
 use testbed::link::Link;
 
+use super::app::{Op, Reply};
 use super::faults;
+use super::jar::Jar;
 use super::run::{Plan, Report, Run};
 use crate::bed::Bed;
 
@@ -202,4 +204,23 @@ async fn under_forged_tokens() {
     let fault = |run| faults::delayed(run, &[100, 100]);
     let (_, report) = check(plan, fault).await;
     assert!(report.stats.iter().all(|stats| stats.tokens_refused > 0));
+}
+
+/// Two processes write for one page at the same time; the answer to the later
+/// write arrives first.
+#[tokio::test]
+async fn racing_answers_keep_both_writes() {
+    let plan = Plan::new("racing answers");
+    let run = Run::new(Bed::new(1).await, &plan, build).await;
+    let (jar, early, late) = (Jar::default(), Jar::default(), Jar::default());
+    let write = |register| Op::Write { register, value: 1, seen: 0 };
+    run.apps[0].call(write(1), &early, &[]).await.0.unwrap();
+    run.bed.caught_up().await;
+    run.bed.replicas[0].pause_replay().await.unwrap();
+    run.apps[1].call(write(2), &late, &[]).await.0.unwrap();
+    jar.absorb(&late);
+    jar.absorb(&early);
+    let (reply, _) = run.apps[0].call(Op::Read { own: [1, 2] }, &jar, &[]).await;
+    let Reply::Read { own, .. } = reply.unwrap() else { unreachable!("it was a read") };
+    assert_eq!(own.map(|row| row.value), [1, 1]);
 }
