@@ -1,3 +1,4 @@
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +29,17 @@ pub struct ServerConfig {
     shared: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Source {
     Text(String),
     Config(Box<Config>),
+}
+
+/// It may hold a password.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 impl ServerConfig {

@@ -132,3 +132,104 @@ impl Parting<'_> {
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("names are checked, and tokens are base64url")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::header::HOST;
+    use http::{Request, Response};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::lsn::{Lsn, Position};
+    use crate::scope::ConsistencyScope;
+    use crate::token::Sticky;
+    use crate::{ConsistencyLayer, PlainHttpOnLoopback};
+
+    const STICKY: Sticky = Sticky { server: 9, started: 1 };
+
+    fn position(lsn: u64) -> Position {
+        Position { system: 1, timeline: 1, lsn: Lsn(lsn) }
+    }
+
+    fn layer() -> ConsistencyLayer {
+        ConsistencyLayer::cookie("rw", TokenKeys::new(&[7; 32]).unwrap()).unwrap()
+    }
+
+    fn request(cookies: &[String]) -> Request<()> {
+        let mut request = Request::new(());
+        let pairs: Vec<_> = cookies.iter().filter_map(|c| c.split(';').next()).collect();
+        let value = HeaderValue::from_str(&pairs.join("; ")).unwrap();
+        request.headers_mut().insert(COOKIE, value);
+        request
+    }
+
+    /// The cookies of an answer whose handler does `work` in its session.
+    async fn cookies(
+        layer: &ConsistencyLayer,
+        request: Request<()>,
+        work: impl Fn(&ConsistencyScope),
+    ) -> Vec<String> {
+        let service = service_fn(|_: Request<()>| async {
+            work(&ConsistencyScope::current().unwrap());
+            Ok::<_, Infallible>(Response::new(()))
+        });
+        let response = layer.layer(service).oneshot(request).await.unwrap();
+        let values = response.headers().get_all(SET_COOKIE).into_iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn writes_of_all_slots_are_merged_with_what_was_read() {
+        let mut jar = Vec::new();
+        for (slot, lsn) in [(0, 30), (1, 50), (3, 40)] {
+            let layer = layer().slot(slot);
+            jar.extend(
+                cookies(&layer, request(&[]), |s| assert!(s.wrote(position(lsn)))).await,
+            );
+        }
+        let seen = |scope: &ConsistencyScope| scope.moved_to(Some(STICKY), Some(position(20)));
+        jar.extend(cookies(&layer(), request(&[]), seen).await);
+        let names: Vec<_> = jar.iter().map(|cookie| &cookie[..5]).collect();
+        assert_eq!(names, ["rw-0=", "rw-1=", "rw-3=", "rw-r="]);
+        let merged = |scope: &ConsistencyScope| {
+            let floors = scope.floors();
+            assert_eq!(floors.write, Some(position(50)));
+            assert_eq!((floors.read, floors.sticky), (Some(position(20)), Some(STICKY)));
+        };
+        // What changes nothing sets nothing.
+        assert!(cookies(&layer(), request(&jar), merged).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn cookies_are_kept_from_scripts_and_from_plain_http() {
+        let wrote = |scope: &ConsistencyScope| assert!(scope.wrote(position(1)));
+        let cookie = cookies(&layer(), request(&[]), wrote).await.remove(0);
+        for attribute in ["; HttpOnly", "; Secure", "; SameSite=Lax", "; Path=/"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        let plain = layer().plain_http(PlainHttpOnLoopback);
+        for (host, secure) in [
+            ("localhost:8080", false),
+            ("127.0.0.1", false),
+            ("[::1]:80", false),
+            ("example.org", true),
+            ("localhost.example.org", true),
+            ("127.0.0.1.example.org:80", true),
+        ] {
+            let mut request = Request::new(());
+            request.headers_mut().insert(HOST, HeaderValue::from_static(host));
+            let cookie = cookies(&plain, request, wrote).await.remove(0);
+            assert_eq!(cookie.contains("; Secure"), secure, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_after_the_answers_head_is_late() {
+        let scope = ConsistencyScope::default();
+        assert!(scope.wrote(position(1)));
+        assert_eq!(scope.seal(), (true, false));
+        assert!(!scope.wrote(position(2)));
+    }
+}

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// A position in the write-ahead log, in bytes (`pg_lsn`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
+pub(crate) struct Lsn(pub(crate) u64);
 
 /// How a server's log is cut into blocks and segments, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl fmt::Display for Lsn {
 
 /// A text that is no position; they look like `16/B374D848`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseLsnError(Option<ParseIntError>);
+pub(crate) struct ParseLsnError(Option<ParseIntError>);
 
 impl fmt::Display for ParseLsnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

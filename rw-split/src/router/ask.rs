@@ -59,12 +59,11 @@ async fn question(
 ) -> Option<(usize, Conn, Position)> {
     let elected = cluster.view().elected?;
     let usable = taken.filter(|(index, conn)| *index == elected.index && conn.is_reusable());
-    if let Some((index, conn)) = usable {
-        if conn.identity.observation.timeline == elected.timeline {
-            if let Ok(position) = conn.position().await {
-                return Some((index, conn, position));
-            }
-        }
+    if let Some((index, conn)) = usable
+        && conn.identity.observation.timeline == elected.timeline
+        && let Ok(position) = conn.position().await
+    {
+        return Some((index, conn, position));
     }
     let conn = cluster.servers[elected.index].pool.open().await.ok()?;
     let seen = conn.identity.observation;

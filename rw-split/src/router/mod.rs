@@ -187,6 +187,11 @@ impl RwSplit {
         self.core.classifier.explain(sql)
     }
 
+    /// Where `sql` goes, remembered by its text: what every query asks first.
+    pub fn target(&self, sql: &str) -> Target {
+        self.core.classifier.classify(sql).target()
+    }
+
     /// Where `sql` goes, and why, for a database without functions, views and
     /// sequences of its own. Needs no server.
     ///
@@ -350,7 +355,7 @@ impl Core {
             for _ in 0..scope.take_refused() {
                 self.metrics.tokens_refused();
             }
-            let level = level.or(scope.level()).unwrap_or(self.settings.level);
+            let level = level.or_else(|| scope.level()).unwrap_or(self.settings.level);
             let level = if cfg!(broken = "pin_window") && level == Level::Session {
                 Level::PinWindow(Duration::from_secs(2))
             } else {

@@ -97,13 +97,13 @@ impl Core {
             return;
         }
         let sticky = reading.scope.floors().sticky;
-        if sticky != Some(identity) {
-            if let Some(position) = self.ask().await {
-                let mut floors = reading.scope.floors();
-                floors.read = crate::lsn::later(floors.read, Some(position));
-                drop(floors);
-                reading.scope.moved_to(None, Some(position));
-            }
+        if sticky != Some(identity)
+            && let Some(position) = self.ask().await
+        {
+            let mut floors = reading.scope.floors();
+            floors.read = crate::lsn::later(floors.read, Some(position));
+            drop(floors);
+            reading.scope.moved_to(None, Some(position));
         }
     }
 

@@ -415,10 +415,10 @@ impl Tx {
     async fn see(&self) {
         let inner = &*self.inner;
         let on_primary = inner.lease.identity.observation.role == Role::Primary;
-        if let Some(scope) = ConsistencyScope::current().filter(|_| on_primary) {
-            if let Some(position) = inner.core.ask().await {
-                scope.moved_to(None, Some(position));
-            }
+        if let Some(scope) = ConsistencyScope::current().filter(|_| on_primary)
+            && let Some(position) = inner.core.ask().await
+        {
+            scope.moved_to(None, Some(position));
         }
     }
 

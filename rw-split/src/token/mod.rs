@@ -29,6 +29,7 @@ impl ConsistencyToken {
     }
 
     /// One that asks for what both ask for. Of two replicas to stay on, this one's wins.
+    #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
         self.floors.merge(&other.floors);
         self

@@ -67,9 +67,9 @@ impl History {
     /// A promotion has lost what came after these.
     pub(super) fn survived(&self, own: [i64; 2], global: i64) {
         let mut now = self.now.lock().unwrap();
-        for which in 0..2 {
-            now.written[which] = now.written[which].min(own[which]);
-            now.seen[which] = now.seen[which].min(own[which]);
+        for (which, own) in own.into_iter().enumerate() {
+            now.written[which] = now.written[which].min(own);
+            now.seen[which] = now.seen[which].min(own);
         }
         now.global = now.global.min(global);
     }
@@ -77,9 +77,8 @@ impl History {
     /// What the primary has at the end: the writes, in order, none lost.
     pub(super) fn ends_with(&self, own: [i64; 2]) -> Result<(), String> {
         let now = self.now.lock().unwrap();
-        for which in 0..2 {
-            if own[which] < now.written[which] {
-                let (has, wrote) = (own[which], now.written[which]);
+        for (has, wrote) in own.into_iter().zip(now.written) {
+            if has < wrote {
                 return Err(format!("monotonic writes: {has} is left of {wrote}"));
             }
         }
