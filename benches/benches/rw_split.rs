@@ -1,5 +1,6 @@
 //! What routing costs on top of a bare connection, and how many reads replicas
-//! take. `cargo bench -p benches --bench rw_split`
+//! take. `cargo bench -p benches --bench rw_split`; of its parts `classify`, `cost`
+//! and `shares`, one alone: `-- cost`
 #![allow(clippy::unwrap_used, reason = "a panic ends a benchmark well enough")]
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
@@ -42,27 +43,49 @@ fn main() {
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bed = runtime.block_on(Bed::new());
-    classify(&runtime, &bed);
+    let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
+    let asked = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
+    if asked("classify") {
+        classify(&runtime, &bed);
+    }
+    if asked("cost") {
+        runtime.block_on(costs(&bed));
+    }
+    if asked("shares") {
+        let workers =
+            runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        workers.unwrap().block_on(shares(&bed));
+    }
+}
+
+async fn costs(bed: &Bed) {
     println!(
         "\nOver the loopback to a server on the same machine, one caller; medians of {PAIRS} \
          ratios of interleaved blocks, a bare connection's prepared statement beside it:\n"
     );
     println!(
-        "{:24} {:>11} {:>11} {:>7} {:>7} {:>7} {:>7}",
-        "", "ours p50 us", "bare p50 us", "p50", "A/A", "CPU", "A/A"
+        "{:22} {:>8} {:>8} {:>6} {:>6} {:>8} {:>8} {:>6} {:>6}",
+        "", "p50 us", "bare", "ratio", "A/A", "CPU us", "bare", "ratio", "A/A"
     );
-    runtime.block_on(bed.routed("routed read", READ, true, 300, "(aim: p50 1.05, CPU 1.10)"));
-    runtime.block_on(bed.routed("routed write, token", WRITE, false, 200, "(aim: 1.10)"));
+    bed.routed("routed read", READ, true, 300, "(aim: p50 1.05, CPU 1.10)").await;
+    bed.routed("write, no fsync", WRITE, false, 200, "(the server's own time is small)").await;
+    // What a commit costs where it is to be kept.
+    let client = bed.primary.client().await.unwrap();
+    for sql in ["ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    bed.routed("write, fsync", WRITE, false, 100, "(aim: p50 1.10)").await;
+}
+
+async fn shares(bed: &Bed) {
     println!("\nReads on replicas, 17 sessions each, 10 % writes, 0.3 s of thought, 30 s:\n");
     println!(
         "{:34} {:>6} {:>9} {:>9} {:>9} {:>9}",
         "", "reads", "ours", "2 s pin", "its stale", "cookies"
     );
-    let workers = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let workers = workers.unwrap();
-    workers.block_on(bed.shares("both at 100 ms", 0, [100, 100], "(aim: 97 %, cookies 5 %)"));
-    workers.block_on(bed.shares("one in step, one at 1 s", 100, [0, 1000], "(aim: 99 %)"));
-    workers.block_on(bed.shares("both at 3 s", 200, [3000, 3000], ""));
+    bed.shares("both at 100 ms", 0, [100, 100], "(aim: 97 %, cookies 5 %)").await;
+    bed.shares("one in step, one at 1 s", 100, [0, 1000], "(aim: 99 %)").await;
+    bed.shares("both at 3 s", 200, [3000, 3000], "").await;
 }
 
 fn uncached_of(_: &str) -> impl Fn(usize) + use<> {
@@ -150,30 +173,28 @@ impl Bed {
         let theirs = async || measure(block, &theirs).await;
         ours().await;
         theirs().await;
-        let (mut subject, mut baseline) = (vec![], vec![]);
-        let (mut p50, mut cpu, mut p50_aa, mut cpu_aa) = (vec![], vec![], vec![], vec![]);
+        let mut blocks = Vec::new();
         for pair in 0..PAIRS {
-            let (one, other, again) = if pair % 2 == 0 {
+            blocks.push(if pair % 2 == 0 {
                 (ours().await, theirs().await, theirs().await)
             } else {
                 let (again, other) = (theirs().await, theirs().await);
                 (ours().await, other, again)
-            };
-            subject.push(one.0);
-            baseline.push(other.0);
-            p50.push(one.0 / other.0);
-            cpu.push(one.1 / other.1);
-            p50_aa.push(again.0 / other.0);
-            cpu_aa.push(again.1 / other.1);
+            });
         }
+        let of = |figure: fn(&(Block, Block, Block)) -> f64| {
+            median(blocks.iter().map(figure).collect())
+        };
         println!(
-            "{name:24} {:>11.1} {:>11.1} {:>7.3} {:>7.3} {:>7.3} {:>7.3}  {aim}",
-            median(subject),
-            median(baseline),
-            median(p50),
-            median(p50_aa),
-            median(cpu),
-            median(cpu_aa)
+            "{name:22} {:>8.1} {:>8.1} {:>6.3} {:>6.3} {:>8.2} {:>8.2} {:>6.3} {:>6.3}  {aim}",
+            of(|(one, _, _)| one.p50),
+            of(|(_, other, _)| other.p50),
+            of(|(one, other, _)| one.p50 / other.p50),
+            of(|(_, other, again)| again.p50 / other.p50),
+            of(|(one, _, _)| one.cpu),
+            of(|(_, other, _)| other.cpu),
+            of(|(one, other, _)| one.cpu / other.cpu),
+            of(|(_, other, again)| again.cpu / other.cpu),
         );
     }
 
@@ -207,9 +228,14 @@ impl Bed {
     }
 }
 
-/// The median latency in microseconds, and the thread's CPU time in nanoseconds
-/// by operation.
-async fn measure(block: usize, work: &impl AsyncFn(i32)) -> (f64, f64) {
+/// Microseconds: the median latency, and the thread's CPU time by operation.
+#[derive(Clone, Copy)]
+struct Block {
+    p50: f64,
+    cpu: f64,
+}
+
+async fn measure(block: usize, work: &impl AsyncFn(i32)) -> Block {
     let before = cpu();
     let mut times = Vec::with_capacity(block);
     for n in 0..block {
@@ -217,12 +243,12 @@ async fn measure(block: usize, work: &impl AsyncFn(i32)) -> (f64, f64) {
         work((n % 1000) as i32).await;
         times.push(began.elapsed().as_secs_f64() * 1e6);
     }
-    ((median(times)), (cpu() - before) / block as f64)
+    Block { p50: median(times), cpu: (cpu() - before) / block as f64 }
 }
 
 fn cpu() -> f64 {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
-    time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64
+    time.tv_sec() as f64 * 1e6 + time.tv_nsec() as f64 / 1e3
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

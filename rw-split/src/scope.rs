@@ -108,6 +108,7 @@ impl ConsistencyScope {
         self.mark(WROTE)
     }
 
+    /// The next reads are there; what was seen elsewhere is at or before `read`.
     pub(crate) fn moved_to(&self, sticky: Option<Sticky>, read: Option<Position>) {
         let mut floors = self.floors();
         if floors.sticky == sticky && read.is_none() {
@@ -115,6 +116,14 @@ impl ConsistencyScope {
         }
         floors.sticky = sticky;
         floors.read = later(floors.read, read);
+        drop(floors);
+        self.mark(SEEN);
+    }
+
+    /// Something was seen elsewhere than on the session's replica.
+    pub(crate) fn saw(&self, position: Position) {
+        let mut floors = self.floors();
+        floors.read = later(floors.read, Some(position));
         drop(floors);
         self.mark(SEEN);
     }

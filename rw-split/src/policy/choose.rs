@@ -43,7 +43,7 @@ pub(crate) enum Choice {
     Stay(usize),
     /// Any of these (a bit each) will do.
     AnyOf(u64),
-    /// The session leaves its replica: its floor has to be raised first.
+    /// The session leaves its replica for another: its floor has to be raised first.
     Leave,
     /// None is fresh enough yet; this one will be soonest, and soon enough.
     WaitFor(usize),
@@ -69,26 +69,35 @@ pub(crate) fn choose(candidates: &[Candidate], need: &Need) -> Choice {
         let all = all.fold(0, |set, index| set | 1 << index);
         return if all == 0 { Choice::None(Why::NoReplica) } else { Choice::AnyOf(all) };
     }
+    let floor = need.write.max(need.read);
+    let has = |candidate: &Candidate| floor.is_none_or(|floor| candidate.replayed >= floor);
     if let Some(sticky) = need.sticky {
-        // What was seen there is there: only what was written since matters.
-        let stays = candidates.iter().enumerate().find(|(index, candidate)| {
-            candidate.identity == sticky
-                && usable(*index, candidate)
-                && need.write.is_none_or(|write| candidate.replayed >= write)
+        let mut others = candidates.iter().enumerate().filter(|(index, candidate)| {
+            candidate.identity != sticky && usable(*index, candidate)
         });
-        return match stays {
-            Some((index, _)) => Choice::Stay(index),
-            None => Choice::Leave,
+        let own = candidates.iter().enumerate().find(|(index, candidate)| {
+            candidate.identity == sticky && usable(*index, candidate)
+        });
+        return match own {
+            Some((index, candidate)) if has(candidate) => Choice::Stay(index),
+            // It comes along; leaving costs a question.
+            Some((index, candidate)) if candidate.lag <= need.max_wait => {
+                Choice::WaitFor(index)
+            }
+            // It is left for one that is better, and not for the primary.
+            Some(_) if others.any(|(_, other)| has(other)) => Choice::Leave,
+            Some(_) => Choice::None(Why::Behind),
+            None if others.next().is_some() => Choice::Leave,
+            None => Choice::None(Why::NoReplica),
         };
     }
 
-    let floor = need.write.max(need.read);
     let (mut fresh, mut soonest) = (0_u64, None::<(usize, &Candidate)>);
     for (index, candidate) in candidates.iter().enumerate() {
         if !usable(index, candidate) {
             continue;
         }
-        if floor.is_none_or(|floor| candidate.replayed >= floor) {
+        if has(candidate) {
             fresh |= 1 << index;
         } else if soonest.is_none_or(|(_, other)| candidate.replayed > other.replayed) {
             soonest = Some((index, candidate));
@@ -135,17 +144,22 @@ mod tests {
     #[test]
     fn a_session_stays_where_it_was() {
         let need = Need { sticky: Some(identity(1)), read: Some(Lsn(9)), ..NEED };
-        assert_eq!(choose(&[at(0, 99), at(1, 5)], &need), Choice::Stay(1));
+        assert_eq!(choose(&[at(0, 99), at(1, 9)], &need), Choice::Stay(1));
     }
 
     #[test]
-    fn a_session_leaves_a_replica_that_lacks_its_write_or_is_gone_or_new() {
+    fn a_session_leaves_a_replica_that_is_behind_or_gone_or_new() {
         let need = Need { sticky: Some(identity(1)), write: Some(Lsn(9)), ..NEED };
-        assert_eq!(choose(&[at(0, 99), at(1, 5)], &need), Choice::Leave);
+        let late = Candidate { lag: Duration::from_secs(1), ..at(1, 5) };
+        assert_eq!(choose(&[at(0, 99), late], &need), Choice::Leave);
         assert_eq!(choose(&[at(0, 99)], &need), Choice::Leave);
         let mut restarted = at(1, 99);
         restarted.identity.started = 2;
         assert_eq!(choose(&[restarted], &need), Choice::Leave);
+        // Nothing better is there, or it will be there in a moment.
+        assert_eq!(choose(&[at(0, 8), late], &need), Choice::None(Why::Behind));
+        assert_eq!(choose(&[at(0, 99), at(1, 5)], &need), Choice::WaitFor(1));
+        assert_eq!(choose(&[], &need), Choice::None(Why::NoReplica));
     }
 
     #[test]
@@ -181,7 +195,8 @@ mod tests {
             };
             match choose(&candidates, &need) {
                 Choice::Stay(index) => {
-                    prop_assert!(fine(index) && Some(candidates[index].replayed) >= write);
+                    let replayed = Some(candidates[index].replayed);
+                    prop_assert!(fine(index) && replayed >= write && replayed >= read);
                     prop_assert_eq!(Some(candidates[index].identity), sticky);
                 }
                 Choice::AnyOf(set) => {

@@ -345,7 +345,7 @@ impl Core {
         match class.target() {
             Target::Replica => self.read(op, level).await,
             Target::Connection if !op.is_simple() => Err(Error::NeedsConnection(class.reason)),
-            Target::Connection | Target::Primary => self.write(op).await,
+            Target::Connection | Target::Primary => Box::pin(self.write(op)).await,
         }
     }
 

@@ -94,7 +94,7 @@ impl<'a> Reading<'a> {
                         let Known { system, timeline, insert: lsn, .. } = known;
                         Some(Position { system, timeline, lsn })
                     } else {
-                        self.core.ask().await
+                        Box::pin(self.core.ask()).await
                     };
                     let Some(position) = position else {
                         return Spot::Primary(Cause::NoReplica);
@@ -102,7 +102,7 @@ impl<'a> Reading<'a> {
                     self.scope.moved_to(None, Some(position));
                 }
                 Choice::WaitFor(index) => {
-                    if !self.wait(index, write.max(read)).await {
+                    if !Box::pin(self.wait(index, write.max(read))).await {
                         return Spot::Primary(Cause::Behind);
                     }
                 }
@@ -155,9 +155,9 @@ impl<'a> Reading<'a> {
                 Floor::Ahead if !self.asked && !cfg!(broken = "cached_clamp") => {
                     self.asked = true;
                     if floor.timeline > known.timeline {
-                        self.core.look_again().await;
+                        Box::pin(self.core.look_again()).await;
                     }
-                    return match self.core.ask().await {
+                    return match Box::pin(self.core.ask()).await {
                         Some(_) => Placed::Again,
                         None => Placed::Unknowable,
                     };

@@ -46,7 +46,7 @@ impl Core {
                 Spot::Replica { index, identity, floor } => (index, identity, floor),
                 Spot::Primary(why) => {
                     let why = if reading.attempts > 0 { Cause::Retried } else { why };
-                    return self.read_on_primary(op, &reading, why).await;
+                    return Box::pin(self.read_on_primary(op, &reading, why)).await;
                 }
             };
             match self.on_replica(op, index, identity, floor).await {
@@ -72,11 +72,12 @@ impl Core {
                         self.classifier.unlearn(op.sql);
                         self.relearn.notify_one();
                         self.metrics.retries();
-                        return self.write(op).await;
+                        return Box::pin(self.write(op)).await;
                     }
                     Next::PrepareAgain | Next::Primary => {
                         self.metrics.retries();
-                        return self.read_on_primary(op, &reading, Cause::Retried).await;
+                        return Box::pin(self.read_on_primary(op, &reading, Cause::Retried))
+                            .await;
                     }
                     _ => return Err(Error::Sql(error)),
                 },
@@ -85,7 +86,7 @@ impl Core {
             reading.attempts += 1;
             cause = Cause::Retried;
             if reading.attempts == ATTEMPTS {
-                return self.read_on_primary(op, &reading, Cause::Retried).await;
+                return Box::pin(self.read_on_primary(op, &reading, Cause::Retried)).await;
             }
         }
     }
@@ -97,13 +98,11 @@ impl Core {
             return;
         }
         let sticky = reading.scope.floors().sticky;
-        if sticky != Some(identity)
-            && let Some(position) = self.ask().await
-        {
-            let mut floors = reading.scope.floors();
-            floors.read = crate::lsn::later(floors.read, Some(position));
-            drop(floors);
-            reading.scope.moved_to(None, Some(position));
+        if sticky == Some(identity) {
+            return;
+        }
+        if let Some(position) = Box::pin(self.ask()).await {
+            reading.scope.saw(position);
         }
     }
 
@@ -139,20 +138,20 @@ impl Core {
         };
         match answered {
             Ok(answer) => {
-                server.took(began.elapsed());
-                lease.done();
+                let now = Instant::now();
+                server.took(now.saturating_duration_since(began));
+                lease.done_at(now);
                 Ok(Done { answer, lease, writing: None })
             }
             Err(Failed::Mistaken) => {
                 lease.done();
                 let seen = lease.identity.observation;
-                if lease.is_reusable() && !server.shared {
+                let now = self.cluster.view().candidates[index].identity.started;
+                if seen.started < now {
+                    // To what the server was before it was restarted.
+                    lease.discard();
+                } else if lease.is_reusable() && !server.shared {
                     self.cluster.observe(index, Some(seen), began);
-                    // A connection to what the server was before it was restarted.
-                    let now = self.cluster.view().candidates[index].identity.started;
-                    if now != seen.started {
-                        lease.discard();
-                    }
                 }
                 Err(Failed::Mistaken)
             }
@@ -177,7 +176,7 @@ impl Core {
         floor: Option<Lsn>,
     ) -> Result<Answer, Failed> {
         if shared {
-            return self.run_checked(op, lease, floor).await;
+            return Box::pin(self.run_checked(op, lease, floor)).await;
         }
         let seen = lease.identity.observation;
         if seen.started != identity.started || seen.role != Role::Standby {
@@ -284,7 +283,7 @@ impl Core {
             if scoped && base {
                 // The rows to come are of the snapshot that is taken already.
                 if let Some(position) = self.ask().await {
-                    reading.scope.moved_to(None, Some(position));
+                    reading.scope.saw(position);
                 }
             }
             return Ok(answer);
@@ -294,7 +293,7 @@ impl Core {
         let answer = answer?;
         if let Ok(position) = position {
             self.cluster.view().learn(position);
-            reading.scope.moved_to(None, Some(position));
+            reading.scope.saw(position);
         }
         Ok(answer)
     }

@@ -418,7 +418,7 @@ impl Tx {
         if let Some(scope) = ConsistencyScope::current().filter(|_| on_primary)
             && let Some(position) = inner.core.ask().await
         {
-            scope.moved_to(None, Some(position));
+            scope.saw(position);
         }
     }
 

@@ -92,7 +92,7 @@ impl Pool {
         if let Some(conn) = self.reuse() {
             return Ok(Lease::new(conn, permit, Arc::clone(self)));
         }
-        let conn = Box::new(self.open().await?);
+        let conn = Box::new(Box::pin(self.open()).await?);
         Ok(Lease::new(conn, permit, Arc::clone(self)))
     }
 
@@ -166,11 +166,19 @@ pub(crate) struct Lease {
     _permit: OwnedSemaphorePermit,
     pool: Arc<Pool>,
     busy: AtomicBool,
+    /// When it was last used, if somebody has looked at the clock.
+    used: Option<Instant>,
 }
 
 impl Lease {
     fn new(conn: Box<Conn>, permit: OwnedSemaphorePermit, pool: Arc<Pool>) -> Self {
-        Self { conn: Some(conn), _permit: permit, pool, busy: AtomicBool::new(false) }
+        Self {
+            conn: Some(conn),
+            _permit: permit,
+            pool,
+            busy: AtomicBool::new(false),
+            used: None,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -184,6 +192,11 @@ impl Lease {
 
     pub(crate) fn done(&mut self) {
         *self.busy.get_mut() = false;
+    }
+
+    pub(crate) fn done_at(&mut self, now: Instant) {
+        self.used = Some(now);
+        self.done();
     }
 
     /// As [`done`](Self::done), for one that is shared.
@@ -220,7 +233,7 @@ impl Drop for Lease {
             }
             return;
         }
-        let now = Instant::now();
+        let now = self.used.unwrap_or_else(Instant::now);
         let young = now.saturating_duration_since(conn.born) < self.pool.settings.max_lifetime;
         if young && conn.is_reusable() && self.pool.is_current(&conn) {
             self.pool.idle().push((conn, now));

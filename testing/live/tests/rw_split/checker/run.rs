@@ -59,6 +59,8 @@ pub(super) struct Run {
     cookies: AtomicU64,
     reads: AtomicU64,
     clock: AtomicI64,
+    /// The newest value of the global register that is acknowledged.
+    committed: AtomicI64,
     violations: std::sync::Mutex<Vec<String>>,
 }
 
@@ -98,6 +100,7 @@ impl Run {
             cookies: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             clock: AtomicI64::new(0),
+            committed: AtomicI64::new(0),
             violations: std::sync::Mutex::default(),
         })
     }
@@ -199,14 +202,14 @@ impl Run {
         let _gate = self.gate.read().await;
         let own = registers(number);
         let app = &self.apps[fastrand::usize(..2)];
-        let before = history.expected();
+        let (before, committed) = (history.expected(), self.committed.load(Ordering::Acquire));
         let (reply, cookies) = app.call(Op::Read { own }, jar, &forged(plan)).await;
         self.operations.fetch_add(1, Ordering::Relaxed);
         match reply {
             Ok(Reply::Read { own, global }) => {
                 self.reads.fetch_add(1, Ordering::Relaxed);
                 self.cookies.fetch_add(u64::from(cookies > 0), Ordering::Relaxed);
-                if let Err(violation) = history.read(&before, own, global) {
+                if let Err(violation) = history.read(&before, committed, own, global) {
                     self.violations.lock().unwrap().push(violation);
                 }
             }
@@ -256,8 +259,9 @@ impl Run {
                 let global = format!("UPDATE reg SET v = {value} WHERE id = 0");
                 let bulk = "UPDATE t SET n = n + 1";
                 let sql = if value % 20 == 0 { format!("{bulk}; {global}") } else { global };
-                if connected.batch_execute(&sql).await.is_err() {
-                    client = None;
+                match connected.batch_execute(&sql).await {
+                    Ok(()) => self.committed.store(value, Ordering::Release),
+                    Err(_) => client = None,
                 }
             }
             drop(gate);
