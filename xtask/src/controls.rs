@@ -164,13 +164,13 @@ const CONTROLS: &[Control] = &[
         krate: "rw-split",
         broken: "current_lsn",
         protection: "the insert position is captured, not the written one",
-        test: Test::live("rw_split", "checker::scenarios::under_asynchronous_commits"),
+        test: Test::live("rw_split", "basics::an_asynchronous_commit_is_read_back"),
     },
     Control {
         krate: "rw-split",
         broken: "flush_lsn",
         protection: "the insert position is captured, not the flushed one",
-        test: Test::live("rw_split", "checker::scenarios::under_asynchronous_commits"),
+        test: Test::live("rw_split", "basics::an_asynchronous_commit_is_read_back"),
     },
     Control {
         krate: "rw-split",
@@ -178,7 +178,7 @@ const CONTROLS: &[Control] = &[
         protection: "the insert position is captured whatever synchronous_commit says by then",
         test: Test::live(
             "rw_split",
-            "checker::scenarios::under_asynchronous_commits_by_transaction",
+            "basics::a_commit_that_was_made_asynchronous_by_its_transaction_is_read_back",
         ),
     },
     Control {

@@ -78,7 +78,9 @@ impl<'a> Reading<'a> {
                 excluded: self.excluded,
             };
             match choose(&view.candidates, &need) {
-                Choice::Stay(index) => return self.at(index, &view.candidates, write),
+                Choice::Stay(index) => {
+                    return self.at(index, &view.candidates, write.max(read));
+                }
                 Choice::AnyOf(set) => {
                     let index = self.pick(set);
                     let spot = self.at(index, &view.candidates, write.max(read));

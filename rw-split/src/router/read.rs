@@ -49,7 +49,7 @@ impl Core {
                     return Box::pin(self.read_on_primary(op, &reading, why)).await;
                 }
             };
-            match self.on_replica(op, index, identity, floor).await {
+            match self.on_replica(op, index, identity, floor, reading.level).await {
                 Ok(done) => {
                     self.metrics.request(Place::Replica, cause);
                     self.settle(&reading, identity).await;
@@ -112,6 +112,7 @@ impl Core {
         index: usize,
         identity: Sticky,
         floor: Option<Lsn>,
+        level: Level,
     ) -> Result<Done, Failed> {
         let server = &self.cluster.servers[index];
         let mut down = pin!(server.down.notified());
@@ -130,7 +131,7 @@ impl Core {
         lease.ask();
         let began = Instant::now();
         let answered = {
-            let run = pin!(self.run_read(op, &mut lease, server.shared, identity, floor));
+            let run = pin!(self.run_read(op, &lease, server.shared, level, identity, floor));
             match select(run, down).await {
                 Either::Left((answered, _)) => answered,
                 Either::Right(_) => Err(Failed::Away(None)),
@@ -170,13 +171,16 @@ impl Core {
     async fn run_read(
         &self,
         op: &Op<'_>,
-        lease: &mut Lease,
+        lease: &Lease,
         shared: bool,
+        level: Level,
         identity: Sticky,
         floor: Option<Lsn>,
     ) -> Result<Answer, Failed> {
         if shared {
-            return Box::pin(self.run_checked(op, lease, floor)).await;
+            // A session stays on one server, also behind an address of several.
+            let stays = (level == Level::Session).then_some(identity.started);
+            return Box::pin(self.run_checked(op, lease, floor, stays)).await;
         }
         let seen = lease.identity.observation;
         if seen.started != identity.started || seen.role != Role::Standby {
@@ -193,6 +197,7 @@ impl Core {
         op: &Op<'_>,
         lease: &Lease,
         floor: Option<Lsn>,
+        started: Option<i64>,
     ) -> Result<Answer, Failed> {
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
         lease.client.batch_execute(begin).await.map_err(Failed::Said)?;
@@ -201,6 +206,7 @@ impl Core {
         let fresh = known.is_some_and(|known| {
             now.system == known.system
                 && now.timeline == known.timeline
+                && started.is_none_or(|started| now.started == started)
                 && floor.is_none_or(|floor| now.lsn >= floor)
         });
         let answer = if fresh {
@@ -309,7 +315,7 @@ impl Core {
         else {
             return Err(Error::NoServer(None));
         };
-        match self.on_replica(op, index, candidate.identity, None).await {
+        match self.on_replica(op, index, candidate.identity, None, Level::Eventual).await {
             Ok(done) => {
                 self.metrics.request(Place::Replica, Cause::Stale);
                 Ok(done)

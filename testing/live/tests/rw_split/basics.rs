@@ -336,3 +336,42 @@ async fn a_floor_behind_a_header_is_reached_on_an_idle_primary() {
     })
     .await;
 }
+
+/// What the server has written and flushed is behind such a commit for up to
+/// some hundred milliseconds.
+#[tokio::test]
+async fn an_asynchronous_commit_is_read_back() {
+    let bed = Bed::new(1).await;
+    let role = "ALTER ROLE postgres SET synchronous_commit = off";
+    bed.client().await.batch_execute(role).await.unwrap();
+    let db = bed.db().await;
+    session()
+        .enter(async {
+            for n in 1..=50 {
+                set(&db, 1, n).await;
+                assert_eq!(get(&db, 1).await, n);
+            }
+        })
+        .await;
+}
+
+/// By the time that the position is asked for, the setting is over.
+#[tokio::test]
+async fn a_commit_that_was_made_asynchronous_by_its_transaction_is_read_back() {
+    let bed = Bed::new(1).await;
+    let db = bed.db().await;
+    session()
+        .enter(async {
+            for n in 1..=50_i64 {
+                db.transaction(async |tx| {
+                    tx.simple_query("SET LOCAL synchronous_commit = off").await?;
+                    tx.execute("UPDATE t SET n = $1 WHERE id = 1", &[&n]).await?;
+                    Ok::<_, Error>(())
+                })
+                .await
+                .unwrap();
+                assert_eq!(get(&db, 1).await, n);
+            }
+        })
+        .await;
+}

@@ -8,3 +8,5 @@ mod bed;
 mod checker;
 mod failover;
 mod statements;
+mod tokens;
+mod wires;
