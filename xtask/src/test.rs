@@ -11,10 +11,10 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("rw-split", &["metrics", "test-util"]),
 ];
 
-/// Examples that check themselves and end by themselves, with no server.
+/// Examples that check themselves and end by themselves.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
-    ("rw-split", &["route"]),
+    ("rw-split", &["route", "two_minutes", "axum_cookie", "job_queue"]),
 ];
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {

@@ -1,9 +1,14 @@
 //! Primaries that die, and come back.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rw_split::{Error, WhenUnreachable};
+use rw_split::{Error, ServerConfig, WhenUnreachable};
 use testbed::eventually;
+use testbed::link::Link;
 
 use super::bed::{Bed, DEADLINE, get, session, set};
 
@@ -82,4 +87,70 @@ async fn with_the_primary_away_replicas_answer_what_they_have() {
     })
     .await;
     assert_eq!(one.enter(get(&db, 1)).await, 4);
+}
+
+/// Connections are cut in the middle of writes, again and again: what is
+/// acknowledged is there once, what has failed is not there, and what may have
+/// happened says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_sent_twice() {
+    let bed = Bed::new(0).await;
+    let client = bed.client().await;
+    client.batch_execute("CREATE TABLE log (id bigint NOT NULL)").await.unwrap();
+    let link = Link::to(bed.primary.addr()).unwrap();
+    let db = rw_split::RwSplit::builder()
+        .server(ServerConfig::new(bed.primary.url_at(link.addr())).name("a"))
+        .build()
+        .await
+        .unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8_i64)
+        .map(|writer| {
+            let (db, over) = (db.clone(), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut outcomes = Vec::new();
+                for n in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        return outcomes;
+                    }
+                    let id = writer * 1_000_000 + n;
+                    let sql = "INSERT INTO log VALUES ($1)";
+                    let expected = match db.execute(sql, &[&id]).await {
+                        Ok(_) => 1..=1,
+                        Err(error) if error.may_have_happened() => 0..=1,
+                        Err(_) => 0..=0,
+                    };
+                    outcomes.push((id, expected));
+                }
+                unreachable!("a range without end")
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        link.cut();
+        link.heal();
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut outcomes = Vec::new();
+    for writer in writers {
+        outcomes.extend(writer.await.unwrap());
+    }
+    let rows = client.query("SELECT id, count(*) FROM log GROUP BY id", &[]).await.unwrap();
+    let counts: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let count = |of: fn(&RangeInclusive<i64>) -> bool| {
+        outcomes.iter().filter(|(_, expected)| of(expected)).count()
+    };
+    println!(
+        "{} writes: {} acknowledged, {} may have happened, {} failed",
+        outcomes.len(),
+        count(|expected| *expected == (1..=1)),
+        count(|expected| *expected == (0..=1)),
+        count(|expected| *expected == (0..=0)),
+    );
+    assert!(count(|expected| *expected == (0..=1)) > 0, "no connection was cut in a write");
+    for (id, expected) in &outcomes {
+        let found = counts.get(id).copied().unwrap_or(0);
+        assert!(expected.contains(&found), "{id}: {found} times, expected {expected:?}");
+    }
 }
