@@ -8,7 +8,7 @@ pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl WallClock {
     /// The system's.
-    pub(crate) fn system() -> Self {
+    pub fn system() -> Self {
         #[allow(clippy::disallowed_methods, reason = "this is the one place")]
         Self(Arc::new(SystemTime::now))
     }

@@ -39,7 +39,7 @@
 //!
 //! - `metrics`: counts through the `metrics` facade; the README lists every
 //!   `rw_split_*` name.
-//! - `test-util`: `WallClock::fake`, for tests that move dates.
+//! - `test-util`: `WallClock::fake` and where to put it, for tests that move dates.
 
 #![forbid(unsafe_code)]
 
@@ -68,7 +68,6 @@ mod token;
 pub use crate::balance::Balance;
 pub use crate::builder::{RwSplitBuilder, ServerConfig, WhenUnreachable};
 pub use crate::classify::{Reason, Route, Target};
-#[cfg(feature = "test-util")]
 pub use crate::clock::WallClock;
 pub use crate::error::{BuildError, Error};
 pub use crate::layer::{ConsistencyLayer, PlainHttpOnLoopback};
