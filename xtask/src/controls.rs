@@ -214,7 +214,7 @@ const CONTROLS: &[Control] = &[
         protection: "who leaves a replica takes along a position asked at that moment",
         test: Test::live(
             "rw_split",
-            "checker::scenarios::under_a_replica_in_step_that_is_lost",
+            "basics::a_session_does_not_go_back_when_its_replica_dies",
         ),
     },
     Control {

@@ -66,7 +66,10 @@ async fn a_write_is_read_back_while_replay_is_paused() {
 #[tokio::test]
 async fn a_session_does_not_go_back_when_its_replica_dies() {
     let bed = Bed::new(2).await;
-    let db = bed.db().await;
+    // What is remembered of the primary is old.
+    let second = Duration::from_secs(1);
+    let db =
+        bed.builder().poll_interval(9 * second).patience(9 * second).build().await.unwrap();
     let writer = bed.client().await;
     bed.replicas[1].pause_replay().await.unwrap();
     writer.batch_execute("UPDATE t SET n = 7 WHERE id = 1").await.unwrap();
