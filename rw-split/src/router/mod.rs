@@ -174,7 +174,7 @@ impl RwSplit {
         });
         let ready = async {
             while !core.is_complete() {
-                let _ = timeout(polling.every, core.cluster.changed.notified()).await;
+                let _ = timeout(polling.eager * 4, core.cluster.changed.notified()).await;
             }
             core.learn().await;
         };
