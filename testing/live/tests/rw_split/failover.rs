@@ -154,3 +154,49 @@ async fn no_write_is_sent_twice() {
         assert!(expected.contains(&found), "{id}: {found} times, expected {expected:?}");
     }
 }
+
+/// A role that may not see `pg_stat_wal_receiver` has the control file's word
+/// for what a replica follows: late, and never wrong.
+#[tokio::test]
+async fn a_role_without_rights_trusts_replicas_later() {
+    let bed = Bed::new(2).await;
+    let client = bed.client().await;
+    client.batch_execute("CREATE ROLE app LOGIN; GRANT ALL ON t TO app").await.unwrap();
+    bed.caught_up().await;
+    let as_app = |url: String| url.replace("postgres://postgres@", "postgres://app@");
+    let servers = [bed.primary.url(), bed.replicas[0].url(), bed.replicas[1].url()];
+    let db = servers
+        .into_iter()
+        .fold(rw_split::RwSplit::builder(), |db, url| db.server(as_app(url)))
+        .build()
+        .await
+        .unwrap();
+    let one = session();
+    one.enter(get(&db, 1)).await;
+    assert_eq!(db.stats().on_replicas, 1);
+    bed.caught_up().await;
+    bed.primary.kill().await.unwrap();
+    bed.replicas[0].promote().await.unwrap();
+    eventually(DEADLINE, async || db.stats().failovers == 1).await;
+    one.enter(set(&db, 1, 2)).await;
+
+    let follower = bed.replicas[1].client().await.unwrap();
+    let to = format!("host=127.0.0.1 port={} user=postgres", bed.replicas[0].port());
+    let alter = format!("ALTER SYSTEM SET primary_conninfo = '{to}'");
+    follower.batch_execute(&alter).await.unwrap();
+    follower.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let shown = "SELECT n = 2 FROM t WHERE id = 1";
+    eventually(DEADLINE, async || follower.query_one(shown, &[]).await.unwrap().get(0)).await;
+    let before = db.stats().on_replicas;
+    one.enter(get(&db, 1)).await;
+    assert_eq!(db.stats().on_replicas, before);
+    // The restart point that would come by itself within minutes.
+    let promoted = bed.replicas[0].client().await.unwrap();
+    eventually(DEADLINE, async || {
+        promoted.batch_execute("CHECKPOINT").await.unwrap();
+        follower.batch_execute("CHECKPOINT").await.unwrap();
+        assert_eq!(one.enter(get(&db, 1)).await, 2);
+        db.stats().on_replicas > before
+    })
+    .await;
+}
