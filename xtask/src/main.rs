@@ -23,7 +23,8 @@ cargo xtask controls [CRATE]
     takes each protection out, one at a time, and shows the test that fails
 
 cargo xtask torture [CRATE] [--seconds N]
-    the live tests under faults, with N seconds (20) of each, and a table
+    the live tests under faults in their long form, and a table: N seconds (20)
+    of each fault, or 20,000 operations under each where operations are counted
 
 What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.

@@ -6,24 +6,29 @@ use crate::command::step;
 use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
-const FEATURES: &[(&str, &[&str])] = &[(
-    "cache-aside",
-    &[
-        "moka",
-        "quick",
-        "redis",
-        "postcard",
-        "json",
-        "zstd",
-        "metrics",
-        "conformance",
-        "test-util",
-    ],
-)];
+const FEATURES: &[(&str, &[&str])] = &[
+    (
+        "cache-aside",
+        &[
+            "moka",
+            "quick",
+            "redis",
+            "postcard",
+            "json",
+            "zstd",
+            "metrics",
+            "conformance",
+            "test-util",
+        ],
+    ),
+    ("rw-split", &["metrics", "test-util"]),
+];
 
-/// Examples that check themselves and end by themselves, with no server.
-const EXAMPLES: &[(&str, &[&str])] =
-    &[("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"])];
+/// Examples that check themselves and end by themselves.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
+    ("rw-split", &["route", "two_minutes", "axum_cookie", "job_queue"]),
+];
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis], yes)?;

@@ -12,16 +12,41 @@ const SECONDS: &str = "TORTURE_SECONDS";
 
 const DEFAULT: u32 = 20;
 
+/// Another: how many operations are checked under each.
+const OPERATIONS: &str = "TORTURE_OPERATIONS";
+
 /// A crate's faults.
 struct Torture {
     krate: &'static str,
-    /// The test binary of `live`.
+    /// The test binary of `live`, and what else `cargo test` is given.
     test: &'static str,
+    words: &'static [&'static str],
     needs: &'static [Need],
+    length: Length,
 }
 
-const TORTURES: &[Torture] =
-    &[Torture { krate: "cache-aside", test: "cache_aside_redis", needs: &[Need::Redis] }];
+/// What each fault lasts for.
+enum Length {
+    Seconds,
+    Operations(u32),
+}
+
+const TORTURES: &[Torture] = &[
+    Torture {
+        krate: "cache-aside",
+        test: "cache_aside_redis",
+        words: &[],
+        needs: &[Need::Redis],
+        length: Length::Seconds,
+    },
+    Torture {
+        krate: "rw-split",
+        test: "rw_split",
+        words: &["--release", "checker::", "--", "--nocapture", "--test-threads=1"],
+        needs: &[Need::Postgres],
+        length: Length::Operations(20_000),
+    },
+];
 
 /// `[CRATE] [--seconds N]`
 #[derive(Debug)]
@@ -65,13 +90,21 @@ pub(crate) fn run(options: Options<'_>) -> Result<(), String> {
             names.join(", ")
         ));
     }
-    for Torture { krate, test, needs } in chosen {
+    for Torture { krate, test, words, needs, length } in chosen {
         servers::provide(needs, false)?;
-        println!("\n== {krate}: {seconds} s of each fault");
         let began = Instant::now();
         let mut command = cargo();
-        command.args(["test", "--quiet", "--package", "live", "--test", test]);
-        command.env(SECONDS, seconds.to_string());
+        command.args(["test", "--quiet", "--package", "live", "--test", test]).args(*words);
+        match length {
+            Length::Seconds => {
+                println!("\n== {krate}: {seconds} s of each fault");
+                command.env(SECONDS, seconds.to_string());
+            }
+            Length::Operations(operations) => {
+                println!("\n== {krate}: {operations} operations under each fault");
+                command.env(OPERATIONS, operations.to_string());
+            }
+        }
         let status = command.status();
         let status = status.map_err(|error| format!("cargo could not be started: {error}"))?;
         if !status.success() {
