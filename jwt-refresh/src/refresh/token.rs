@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn key(seed: u8) -> [u8; 32] {
-        std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add(at as u8 * 7))
+        std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add((at as u8).wrapping_mul(7)))
     }
 
     fn session() -> SessionRef {

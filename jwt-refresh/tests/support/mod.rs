@@ -20,7 +20,9 @@ pub(crate) const START: u64 = START_MS / 1_000;
 
 /// 32 bytes that look random.
 pub(crate) fn key(seed: u8) -> [u8; 32] {
-    std::array::from_fn(|at| seed.wrapping_mul(97).wrapping_add(at as u8 * 37) ^ 0x5C)
+    std::array::from_fn(|at| {
+        seed.wrapping_mul(97).wrapping_add((at as u8).wrapping_mul(37)) ^ 0x5C
+    })
 }
 
 pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {

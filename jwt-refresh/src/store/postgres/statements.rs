@@ -91,9 +91,9 @@ WITH found AS MATERIALIZED (
     SELECT *, jwt_refresh.now_ms() AS now FROM found
 ), windows AS (
     SELECT *,
-        coalesce(greatest(now - rotated_at, 0) < $8, false) AS in_grace,
+        coalesce(now - rotated_at < $8, false) AS in_grace,
         coalesce(retry = $7, false) AS same_retry,
-        coalesce(retry = $7 AND greatest(now - rotated_at, 0) < $9, false) AS in_retry
+        coalesce(retry = $7 AND now - rotated_at < $9, false) AS in_retry
     FROM clock
 ), judged AS MATERIALIZED (
     SELECT *, CASE

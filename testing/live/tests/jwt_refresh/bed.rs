@@ -141,7 +141,9 @@ pub(crate) fn redis_key(session: SessionRef) -> String {
 
 /// 32 bytes that look random.
 pub(crate) fn key(seed: u8) -> [u8; 32] {
-    std::array::from_fn(|at| seed.wrapping_mul(97).wrapping_add(at as u8 * 37) ^ 0x5C)
+    std::array::from_fn(|at| {
+        seed.wrapping_mul(97).wrapping_add((at as u8).wrapping_mul(37)) ^ 0x5C
+    })
 }
 
 /// The keys that two processes of one service share.
