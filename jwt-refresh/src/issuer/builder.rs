@@ -49,6 +49,7 @@ impl IssuerBuilder {
                 leeway: Duration::from_secs(45),
                 jwks_max_age: JWKS_MAX_AGE,
                 claims_deadline: Duration::from_secs(5),
+                store_deadline: Duration::from_secs(3),
             },
             idle: None,
             keys: None,
@@ -133,6 +134,13 @@ impl IssuerBuilder {
     /// Gives up on the claims source after this long: 5 s by default.
     pub fn claims_deadline(mut self, deadline: Duration) -> Self {
         self.settings.claims_deadline = deadline;
+        self
+    }
+
+    /// Gives up on the store after this long: 3 s by default. A client that comes
+    /// back then must still be within the grace window.
+    pub fn store_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.store_deadline = deadline;
         self
     }
 
@@ -236,6 +244,7 @@ fn check(settings: &Settings) -> Result<(), BuildError> {
         ("grace", settings.grace, Duration::from_millis(1), LONGEST_GRACE),
         ("jwks_max_age", settings.jwks_max_age, Duration::from_secs(1), DAY),
         ("claims_deadline", settings.claims_deadline, Duration::from_millis(1), MINUTE),
+        ("store_deadline", settings.store_deadline, Duration::from_millis(1), MINUTE),
     ] {
         if value < least || value > most {
             return refuse(setting, format!("{value:?} is not between {least:?} and {most:?}"));

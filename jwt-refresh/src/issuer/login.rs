@@ -186,7 +186,7 @@ impl Issuer {
             absolute: shared.settings.absolute,
             idle: shared.settings.idle,
         };
-        let at = shared.store.create(&new).await.map_err(Error::store)?;
+        let at = self.ask(shared.store.create(&new)).await?;
         let NewSession { user, client, scope, .. } = &new;
         let grant = Grant { session: id, user, client, scope, claims, at };
         let access = self.access_token(grant).await?;

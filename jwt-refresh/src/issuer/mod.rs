@@ -18,6 +18,7 @@ use std::time::Duration;
 use self::claims::BoxClaims;
 use crate::access::Verifier;
 use crate::audit::{AuditEvent, AuditKind, AuditSink};
+use crate::error::{BoxError, Error};
 use crate::http::{TokenService, Transport};
 use crate::keys::SigningKeys;
 use crate::metrics;
@@ -55,6 +56,7 @@ struct Settings {
     leeway: Duration,
     jwks_max_age: Duration,
     claims_deadline: Duration,
+    store_deadline: Duration,
 }
 
 impl Issuer {
@@ -94,6 +96,18 @@ impl Issuer {
     /// Half of the grace window, in whole seconds: who comes back then is in time.
     pub(crate) fn retry_after_secs(&self) -> u64 {
         self.shared.settings.grace.as_secs() / 2
+    }
+
+    /// What the store answers, or [`Error::Store`] when it does not in time.
+    async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, Error> {
+        let deadline = self.shared.settings.store_deadline;
+        match tokio::time::timeout(deadline, question).await {
+            Ok(answer) => answer.map_err(Error::store),
+            Err(_) => Err(Error::store(format!("no answer within {deadline:?}"))),
+        }
     }
 
     fn audit(

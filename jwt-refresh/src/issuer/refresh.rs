@@ -95,7 +95,7 @@ impl Issuer {
         };
         let id = presented.session.id;
         let retry = request.retry_key.map(checked_retry).transpose()?;
-        let described = shared.store.describe(presented.session).await.map_err(Error::store)?;
+        let described = self.ask(shared.store.describe(presented.session)).await?;
         let Some(described) = described else {
             self.audit(AuditKind::Unknown, Some(id), None, None);
             return Err(Error::Unknown);
@@ -125,7 +125,7 @@ impl Issuer {
             idle: shared.settings.idle,
             publish_for: self.publish_for(),
         };
-        let rotation = shared.store.rotate(&rotate).await.map_err(Error::store)?;
+        let rotation = self.ask(shared.store.rotate(&rotate)).await?;
         let (kind, granted) = self.outcome(&presented, &rotate, request.token, rotation);
         self.audit(kind, Some(id), Some(&described.user), None);
         let (refresh, at) = granted?;

@@ -82,7 +82,7 @@ impl Issuer {
     ///
     /// Cancel safe.
     pub async fn sessions(&self, user: &str) -> Result<Vec<Session>, Error> {
-        self.shared.store.sessions(user).await.map_err(Error::store)
+        self.ask(self.shared.store.sessions(user)).await
     }
 
     /// Revokes one access token, and leaves its session.
@@ -125,8 +125,8 @@ impl Issuer {
     }
 
     async fn revoke(&self, scope: Revoke) -> Result<(), Error> {
-        let revoked = self.shared.store.revoke(&scope, self.publish_for()).await;
-        self.shared.verifier.revocations().apply(&revoked.map_err(Error::store)?);
+        let revoked = self.ask(self.shared.store.revoke(&scope, self.publish_for())).await?;
+        self.shared.verifier.revocations().apply(&revoked);
         Ok(())
     }
 

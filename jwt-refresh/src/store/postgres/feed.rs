@@ -29,11 +29,12 @@ pub(super) async fn read<T: Tls>(
     // Listening first, so that nothing falls between a look and a wait.
     let news = listen(store).await;
     let Some(since) = since else {
-        let connection = store.connection().await?;
+        let mut connection = store.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         // Before the entries: a key that is killed after this is among them.
         let killed = client.query(&statements.killed, &[]).await?;
         let rows = client.query(&statements.feed_from, &[&millis(window)]).await?;
+        connection.end();
         let (mut feed, _) = parse(&rows)?;
         for row in killed {
             feed.entries.push(Revocation::Key { kid: row.try_get(0)? });
@@ -44,9 +45,11 @@ pub(super) async fn read<T: Tls>(
     let seen: usize = seen.parse()?;
     loop {
         let (feed, entries) = {
-            let connection = store.connection().await?;
+            let mut connection = store.connection().await?;
             let Prepared { client, statements, .. } = &*connection;
-            parse(&client.query(&statements.feed_since, &[&from]).await?)?
+            let rows = client.query(&statements.feed_since, &[&from]).await?;
+            connection.end();
+            parse(&rows)?
         };
         // What is seen again is all that was seen and not passed: a count tells.
         if entries != seen || Instant::now() >= deadline {

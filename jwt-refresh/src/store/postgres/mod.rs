@@ -71,8 +71,11 @@ impl<T: Tls> PostgresStore<T> {
         Ok(Self { shared: Arc::new(Shared { pool, listening, listener: Mutex::new(None) }) })
     }
 
+    /// Marked as busy until [`Prepared::end`].
     async fn connection(&self) -> Result<Connection<'_, T>, BoxError> {
-        Ok(self.shared.pool.get().await?)
+        let mut connection = self.shared.pool.get().await?;
+        connection.begin();
+        Ok(connection)
     }
 }
 
@@ -120,7 +123,7 @@ fn unreachable(error: &tokio_postgres::Error) -> BuildError {
 
 impl<T: Tls> Store for PostgresStore<T> {
     async fn create(&self, new: &NewSession) -> Result<Created, BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         let row = client
             .query_one(
@@ -138,14 +141,16 @@ impl<T: Tls> Store for PostgresStore<T> {
                 ],
             )
             .await?;
+        connection.end();
         created(&row, 0)
     }
 
     async fn describe(&self, session: SessionRef) -> Result<Option<Described>, BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         let id = session.id.bytes().as_slice();
         let row = client.query_opt(&statements.describe, &[&id]).await?;
+        connection.end();
         row.map(|row| {
             Ok(Described {
                 user: row.try_get(0)?,
@@ -159,7 +164,7 @@ impl<T: Tls> Store for PostgresStore<T> {
     }
 
     async fn rotate(&self, request: &Rotate) -> Result<Rotation, BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         let retry = request.retry.as_ref().map(|hash| hash.bytes().as_slice());
         let row = client
@@ -181,6 +186,7 @@ impl<T: Tls> Store for PostgresStore<T> {
                 ],
             )
             .await?;
+        connection.end();
         let Some(row) = row else { return Ok(Rotation::Unknown) };
         Ok(match row.try_get(0)? {
             "rotated" => Rotation::Rotated(created(&row, 1)?),
@@ -206,7 +212,7 @@ impl<T: Tls> Store for PostgresStore<T> {
         scope: &Revoke,
         publish_for: Duration,
     ) -> Result<Vec<Revocation>, BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         let publish = millis(publish_for);
         let session = |row: &Row| {
@@ -214,7 +220,7 @@ impl<T: Tls> Store for PostgresStore<T> {
             let session = SessionId::from_bytes(id);
             Ok::<_, BoxError>(Revocation::Session { session, until_ms: time(row, 1)? })
         };
-        match scope {
+        let published = match scope {
             Revoke::Session(of) => {
                 let id = of.id.bytes().as_slice();
                 let row =
@@ -242,13 +248,16 @@ impl<T: Tls> Store for PostgresStore<T> {
                 client.execute(&statements.kill_key, &[kid]).await?;
                 Ok(vec![Revocation::Key { kid: kid.clone() }])
             }
-        }
+        };
+        connection.end();
+        published
     }
 
     async fn sessions(&self, user: &str) -> Result<Vec<Session>, BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         let rows = client.query(&statements.sessions, &[&user]).await?;
+        connection.end();
         rows.iter()
             .map(|row| {
                 let id: [u8; 16] = row.try_get::<_, &[u8]>(0)?.try_into()?;
@@ -274,11 +283,12 @@ impl<T: Tls> Store for PostgresStore<T> {
     }
 
     async fn heartbeat(&self, every: Duration) -> Result<(), BoxError> {
-        let connection = self.connection().await?;
+        let mut connection = self.connection().await?;
         let Prepared { client, statements, .. } = &*connection;
         if client.execute(&statements.heartbeat, &[&millis(every)]).await? > 0 {
             client.execute(&statements.sweep, &[]).await?;
         }
+        connection.end();
         Ok(())
     }
 }

@@ -45,7 +45,20 @@ impl<T> Tls for T where
 pub(super) struct Prepared {
     pub(super) client: Client,
     pub(super) statements: Statements,
+    /// Whether an answer is awaited. A connection that is given back meanwhile is
+    /// closed: whatever comes next on it would wait for that answer.
+    busy: bool,
     driver: AbortHandle,
+}
+
+impl Prepared {
+    pub(super) fn begin(&mut self) {
+        self.busy = true;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.busy = false;
+    }
 }
 
 impl Drop for Prepared {
@@ -73,7 +86,7 @@ impl<T: Tls> bb8::ManageConnection for Manager<T> {
         .abort_handle();
         client.batch_execute(SETTINGS).await?;
         let statements = Statements::prepare(&client).await?;
-        Ok(Prepared { client, statements, driver })
+        Ok(Prepared { client, statements, busy: false, driver })
     }
 
     async fn is_valid(&self, connection: &mut Prepared) -> Result<(), Error> {
@@ -81,7 +94,7 @@ impl<T: Tls> bb8::ManageConnection for Manager<T> {
     }
 
     fn has_broken(&self, connection: &mut Prepared) -> bool {
-        connection.client.is_closed()
+        connection.busy || connection.client.is_closed()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::BoxError;
 use crate::store::{Cursor, Feed, Revocation, SessionId};
 
 /// Between two looks at a Cluster, whose nodes cannot be waited for together.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(5);
 /// Entries of one stream in one read.
 const AT_ONCE: usize = 2_000;
 
