@@ -13,4 +13,4 @@ mod pairs;
 
 pub use crate::allocations::{Counting, allocations};
 pub use crate::instructions::{answer_count_request, instructions_per_op};
-pub use crate::pairs::{Comparison, compare, scaling};
+pub use crate::pairs::{Comparison, compare, compare_blocks, scaling};

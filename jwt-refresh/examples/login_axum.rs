@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use jwt_refresh::axum::Access;
 use jwt_refresh::http::DevelopmentOnly;
 use jwt_refresh::{
-    Issuer, MemoryStore, RefreshKeys, RequireLayer, SigningKey, SigningKeys, Subject, TokenService,
-    Transport,
+    Issuer, MemoryStore, RefreshKeys, RequireLayer, SigningKey, SigningKeys, Subject,
+    TokenService, Transport,
 };
 use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;

@@ -52,9 +52,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .store(MemoryStore::new())
         .build()?;
     let tokens = issuer.token_service(Transport::body());
-    let api = ServiceBuilder::new()
-        .layer(issuer.verifier().bearer::<NoClaims>())
-        .service_fn(hello);
+    let api =
+        ServiceBuilder::new().layer(issuer.verifier().bearer::<NoClaims>()).service_fn(hello);
     let app = tower::service_fn(move |request: Request<Incoming>| {
         let (issuer, tokens, api) = (issuer.clone(), tokens.clone(), api.clone());
         async move {

@@ -92,12 +92,12 @@ struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    fn deeper<E: serde::de::Error>(&self) -> Result<Rest<'a>, E> {
+    fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth > DEEPEST {
             self.fault.set(Fault::TooDeep);
             return Err(E::custom("too deep"));
         }
-        Ok(Rest { depth: self.depth + 1, fault: self.fault })
+        Ok(Self { depth: self.depth + 1, fault: self.fault })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The layers and the token service: statuses, headers and bodies of the RFCs.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use std::convert::Infallible;

@@ -1,5 +1,7 @@
 //! The lives of signing keys, key sets from elsewhere, and what is remembered.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The table of outcomes through the issuer, on a clock that stands still.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use std::sync::Arc;

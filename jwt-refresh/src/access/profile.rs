@@ -183,13 +183,13 @@ impl Profile {
         now: u64,
         leeway: u64,
     ) -> Result<u64, Refusal> {
-        let missing = |name| Refusal::MissingClaim(name);
-        if text(&claims.iss).ok_or(missing("iss"))? != self.issuer {
+        let missing = |name| move || Refusal::MissingClaim(name);
+        if text(&claims.iss).ok_or_else(missing("iss"))? != self.issuer {
             return Err(Refusal::Issuer);
         }
-        text(&claims.sub).ok_or(missing("sub"))?;
+        text(&claims.sub).ok_or_else(missing("sub"))?;
         self.check_audience(claims)?;
-        let exp = claims.exp.ok_or(missing("exp"))?;
+        let exp = claims.exp.ok_or_else(missing("exp"))?;
         if self.own {
             for (name, absent) in [
                 ("iat", claims.iat.is_none()),
@@ -199,7 +199,7 @@ impl Profile {
                 ("uep", claims.uep.is_none()),
             ] {
                 if absent {
-                    return Err(missing(name));
+                    return Err(Refusal::MissingClaim(name));
                 }
             }
         }

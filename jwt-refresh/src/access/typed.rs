@@ -26,10 +26,13 @@ pub struct TypedVerifier<C> {
     shared: Arc<Shared<C>>,
 }
 
+type Remembered<C> =
+    Cache<Digest, Arc<Verified<C>>, UnitWeighter, BuildHasherDefault<FirstBytes>>;
+
 struct Shared<C> {
     verifier: Verifier,
     cache:
-        Option<Cache<Digest, Arc<Verified<C>>, UnitWeighter, BuildHasherDefault<FirstBytes>>>,
+        Option<Remembered<C>>,
 }
 
 impl<C: DeserializeOwned> TypedVerifier<C> {

@@ -59,6 +59,39 @@ pub async fn race<S: Store + Clone>(
     races::on_aged(&store, rounds, racers, age).await;
 }
 
+/// Sessions to be rotated one after the other, to measure a store by itself.
+#[derive(Debug)]
+pub struct Rotations<S> {
+    store: S,
+    sessions: Vec<Rotate>,
+}
+
+impl<S: Store + Clone> Rotations<S> {
+    /// That many new sessions.
+    ///
+    /// # Panics
+    ///
+    /// When the store fails.
+    pub async fn prepare(store: S, sessions: usize) -> Self {
+        let mut requests = Vec::with_capacity(sessions);
+        for _ in 0..sessions {
+            requests.push(Client::login(&store).await.present(0));
+        }
+        Self { store, sessions: requests }
+    }
+
+    /// Rotates the next one, whose token is its first.
+    ///
+    /// # Panics
+    ///
+    /// When there is none left, or the store fails.
+    pub async fn rotate_next(&mut self) {
+        let request = self.sessions.pop().expect("there are sessions left");
+        let rotation = rotate(&self.store, &request).await;
+        assert!(matches!(rotation, Rotation::Rotated(_)), "{rotation:?}");
+    }
+}
+
 /// A session and what its client holds.
 struct Client {
     session: SessionRef,

@@ -275,6 +275,7 @@ impl Shared {
     }
 
     /// The refresh token, from where the transport has it and from nowhere else.
+    #[allow(clippy::result_large_err, reason = "an error is the answer")]
     fn presented<'a>(
         &self,
         parts: &'a Parts,

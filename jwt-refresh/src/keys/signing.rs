@@ -45,6 +45,7 @@ pub struct SigningKey {
     kid: Option<String>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each key")]
 enum Pair {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),

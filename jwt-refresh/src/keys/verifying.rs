@@ -23,6 +23,7 @@ pub struct VerifyingKey {
     header: OnceLock<Box<str>>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each key")]
 enum Material {
     Public(ParsedPublicKey),
     Secret(hmac::Key),

@@ -65,6 +65,18 @@ impl Revocations {
         Self::with(accept_stale.is_none().then_some(limit), true)
     }
 
+    /// With nothing in it and no feed, to measure what entries cost.
+    #[cfg(feature = "test-util")]
+    pub fn detached() -> Self {
+        Self::none()
+    }
+
+    /// Enters one revocation, as the feed does.
+    #[cfg(feature = "test-util")]
+    pub fn insert(&self, entry: &Revocation) {
+        self.apply([entry]);
+    }
+
     /// Nothing is followed, so nothing is ever stale.
     pub(crate) fn none() -> Self {
         Self::with(None, false)

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections to one server or to a Cluster.
+#[allow(clippy::large_enum_variant, reason = "there is one for each store")]
 pub(super) enum Link {
     Single {
         client: Client,
