@@ -93,6 +93,17 @@ async fn a_killed_key_is_dead_at_once_also_for_remembered_tokens() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_taken_out_is_unknown_also_for_remembered_tokens() {
+    let world = World::new().await;
+    let pair = world.issuer.login(Subject::new("u"), json!({})).await.unwrap();
+    let verifier = world.verifier();
+    let kid = verifier.verify(pair.access_token().expose()).unwrap().kid().to_owned();
+    world.issuer.keys().kill(&kid).unwrap();
+    let verdict = verifier.verify(pair.access_token().expose()).map(drop);
+    assert_eq!(verdict, Err(Refusal::UnknownKey));
+}
+
+#[tokio::test]
 async fn remembered_tokens_are_judged_again() {
     let world = World::new().await;
     let verifier = world.verifier();
@@ -174,7 +185,7 @@ async fn the_other_es256_signature_of_a_revoked_token_is_revoked_as_well() {
 /// Everything that both sides accept is accepted, of every algorithm.
 #[tokio::test]
 async fn jsonwebtoken_and_this_crate_read_each_other() {
-    use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey as _};
+    use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
     use jsonwebtoken as theirs;
     let rsa = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();

@@ -6,12 +6,28 @@ use crate::command::step;
 use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
-const FEATURES: &[(&str, &[&str])] =
-    &[("cache-aside", &["moka", "quick", "metrics", "conformance", "test-util"])];
+const FEATURES: &[(&str, &[&str])] = &[
+    ("cache-aside", &["moka", "quick", "metrics", "conformance", "test-util"]),
+    (
+        "jwt-refresh",
+        &[
+            "memory",
+            "redis",
+            "postgres",
+            "remote-jwks",
+            "axum",
+            "metrics",
+            "conformance",
+            "test-util",
+        ],
+    ),
+];
 
 /// Examples that check themselves and end by themselves, with no server.
-const EXAMPLES: &[(&str, &[&str])] =
-    &[("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"])];
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
+    ("jwt-refresh", &["issue_and_verify", "login_axum", "login_hyper", "remote_verifier"]),
+];
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis], yes)?;
@@ -26,7 +42,15 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
     }
     for (krate, examples) in EXAMPLES {
         for example in *examples {
-            step(&["run", "--quiet", "--package", krate, "--example", example])?;
+            step(&[
+                "run",
+                "--quiet",
+                "--package",
+                krate,
+                "--all-features",
+                "--example",
+                example,
+            ])?;
         }
     }
     budget::check()?;

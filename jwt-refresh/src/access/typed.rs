@@ -31,8 +31,7 @@ type Remembered<C> =
 
 struct Shared<C> {
     verifier: Verifier,
-    cache:
-        Option<Remembered<C>>,
+    cache: Option<Remembered<C>>,
 }
 
 impl<C: DeserializeOwned> TypedVerifier<C> {

@@ -182,7 +182,12 @@ impl RemoteJwks {
         if !self.is_due() && kid.is_some_and(|kid| shared.is_unknown(kid)) {
             return;
         }
-        let _flight = shared.flight.lock().await;
+        // A token whose key is there does not wait for the set's renewal by another.
+        let _flight = match (found(), shared.flight.try_lock()) {
+            (_, Ok(flight)) => flight,
+            (true, Err(_)) => return,
+            (false, Err(_)) => shared.flight.lock().await,
+        };
         // Whoever held it before may have brought it.
         let now = shared.now();
         if (found() && !self.is_due()) || now < shared.next_fetch.load(Ordering::Acquire) {

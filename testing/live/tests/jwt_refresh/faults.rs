@@ -67,6 +67,29 @@ async fn a_server_that_was_killed_is_used_again() {
     assert!(verifier.verify(next.access_token().expose()).is_err());
 }
 
+/// The rotation has read the user's row before it had to wait for the session's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_that_waited_sees_a_logout_all() {
+    let bed = bed::postgres().await;
+    let issuer = bed::issuer(bed::builder(bed.store().await)).await;
+    let pair = issuer.login(Subject::new("u"), json!({})).await.unwrap();
+    let Server::Postgres(postgres) = &bed.server else { unreachable!("it is a PostgreSQL") };
+    let mut other = postgres.client().await.unwrap();
+    let holder = other.transaction().await.unwrap();
+    holder.execute("SELECT 1 FROM jwt_refresh.sessions FOR UPDATE", &[]).await.unwrap();
+    let rotating = {
+        let (issuer, token) = (issuer.clone(), pair.refresh_token().clone());
+        tokio::spawn(async move { issuer.refresh(RefreshRequest::new(token.expose())).await })
+    };
+    let watcher = postgres.client().await.unwrap();
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    eventually(DEADLINE, async || watcher.query_one(waits, &[]).await.unwrap().get(0)).await;
+    issuer.logout_all("u").await.unwrap();
+    holder.rollback().await.unwrap();
+    let late = rotating.await.unwrap();
+    assert!(matches!(late, Err(Error::Revoked)), "{late:?}");
+}
+
 /// A replica that has not got the last write becomes the master.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_that_lost_a_rotation_is_no_theft() {
