@@ -427,6 +427,36 @@ async fn several_issuers_have_their_own_keys() {
     assert_eq!(verdict, Err(Refusal::Signature));
 }
 
+/// Two profiles that share a key: what one has learned of a header, the other has
+/// not.
+#[tokio::test]
+async fn a_header_that_is_good_for_one_profile_is_not_for_another() {
+    let key = SigningKey::generate().unwrap();
+    let set = KeySet::new([key.verifying_key().unwrap()]).unwrap();
+    let with_typ = |typ| {
+        let profile = Profile::foreign("https://other", AUDIENCE, set.clone()).typ(typ);
+        let builder = Verifier::builder(profile).without_revocation();
+        let clock = jwt_refresh::ManualClock::at(support::START_MS);
+        builder.clock(clock).build().unwrap().typed::<NoClaims>()
+    };
+    let (one, other) = (with_typ("JWT"), with_typ("logout+jwt"));
+    let token = foreign_token(&key).await;
+    assert!(one.verify(&token).is_ok() && one.verify(&token).is_ok());
+    assert_eq!(other.verify(&token).map(drop), Err(Refusal::Type));
+}
+
+/// Whoever asks for the keys does not make verifiers forget.
+#[tokio::test]
+async fn the_key_set_can_be_asked_for_without_cost() {
+    let world = World::new().await;
+    let pair = world.issuer.login(Subject::new("u"), json!({})).await.unwrap();
+    let verifier = world.verifier();
+    let before = verifier.verify(pair.access_token().expose()).unwrap();
+    world.issuer.keys().to_jwks();
+    let after = verifier.verify(pair.access_token().expose()).unwrap();
+    assert!(Arc::ptr_eq(&before, &after));
+}
+
 #[test]
 fn a_secret_is_in_no_published_set() {
     let keys = SigningKeys::new(SigningKey::hmac(&key(2)).unwrap().with_kid("h")).unwrap();

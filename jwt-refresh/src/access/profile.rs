@@ -103,7 +103,9 @@ impl Profile {
 
     /// Tokens of another issuer. `typ` must be `JWT`; `iss`, `sub`, `aud` and
     /// `exp` must be there; a token may be valid for at most 24 hours. Such
-    /// tokens have no session here: only a `jti` of theirs can be revoked.
+    /// tokens have no session here: only a `jti` of theirs can be revoked. What they
+    /// say of scopes and roles counts as what our own say: an issuer that is not to
+    /// grant those gets a verifier of its own.
     pub fn foreign(
         issuer: impl Into<String>,
         audience: impl Into<String>,

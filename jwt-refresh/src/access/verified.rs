@@ -122,7 +122,8 @@ impl<C> Verified<C> {
         loop {
             let now = verifier.clock.now_ms();
             let left = (self.expires * 1_000).saturating_sub(now);
-            if left == 0 || verifier.judge(self, now / 1_000).is_err() {
+            let good = verifier.has_key(self) && verifier.judge(self, now / 1_000).is_ok();
+            if left == 0 || !good {
                 return;
             }
             // The staleness of the feed has no event of its own.

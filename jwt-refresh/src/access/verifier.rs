@@ -4,28 +4,21 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::builder::VerifierBuilder;
 use super::claims::{Claims, text};
 use super::header::Header;
 use super::profile::{Profile, check_dates};
 use super::refusal::Refusal;
+use super::segments::{KnownHeaders, Segments};
 use super::typed::TypedVerifier;
 use super::verified::{Meta, Verified};
-use crate::algorithm::Algorithm;
-use crate::clock::{Clock, WallClock};
-use crate::encoding;
-use crate::error::BuildError;
+use crate::clock::Clock;
 use crate::http::BearerLayer;
-use crate::keys::KeySet;
 use crate::metrics::Metrics;
-use crate::revocation::{AcceptStale, Follow, Ids, Revocations, TOO_OLD};
-use crate::store::{BoxStore, Store};
+use crate::revocation::{Follow, Ids, Revocations};
 
 /// The longest access token in bytes.
 pub(super) const LONGEST: usize = 8 * 1_024;
-const LONGEST_HEADER_TEXT: usize = 1_366;
-/// RSA of 8192 bits.
-const LONGEST_SIGNATURE: usize = 1_024;
-pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Verifies access tokens, without a look-up: the keys and the revocations are
 /// in memory.
@@ -41,6 +34,8 @@ pub struct Verifier {
 
 pub(crate) struct Shared {
     profiles: Box<[Profile]>,
+    /// One for each profile.
+    known: Box<[KnownHeaders]>,
     leeway: u64,
     pub(super) clock: Clock,
     pub(super) revocations: Revocations,
@@ -60,37 +55,10 @@ pub(crate) struct VerifierSettings {
     pub(crate) cache_entries: Option<usize>,
 }
 
-/// The settings of a [`Verifier`] in a service that issues nothing.
-#[must_use]
-pub struct VerifierBuilder {
-    profiles: Vec<Profile>,
-    leeway: Duration,
-    clock: Clock,
-    source: Option<Feed>,
-    accept_stale: Option<AcceptStale>,
-    stale_after: Duration,
-    cache_entries: Option<usize>,
-    access_ttl: Duration,
-}
-
-enum Feed {
-    Store(BoxStore),
-    None,
-}
-
 impl Verifier {
     /// A verifier of tokens like `profile`'s.
     pub fn builder(profile: Profile) -> VerifierBuilder {
-        VerifierBuilder {
-            profiles: vec![profile],
-            leeway: Duration::from_secs(45),
-            clock: Clock::system(),
-            source: None,
-            accept_stale: None,
-            stale_after: TOO_OLD,
-            cache_entries: None,
-            access_ttl: Duration::from_secs(3_600),
-        }
+        VerifierBuilder::new(profile)
     }
 
     pub(crate) fn new(settings: VerifierSettings) -> Self {
@@ -99,6 +67,7 @@ impl Verifier {
         let has_remote = profiles.iter().any(|profile| profile.keys.remote().is_some());
         Self {
             shared: Arc::new(Shared {
+                known: profiles.iter().map(|_| KnownHeaders::default()).collect(),
                 profiles: profiles.into(),
                 leeway: leeway.as_secs(),
                 clock,
@@ -204,7 +173,7 @@ impl Verifier {
         let epoch = live.epoch();
         let set = live.load();
         let now = shared.clock.now_secs();
-        let (key, key_until) = segments.key(&set, profile)?;
+        let (key, key_until) = segments.key(&set, profile, &shared.known[at])?;
         if key_until.is_some_and(|until| now >= until) {
             return Err(Refusal::KeyRetired);
         }
@@ -251,7 +220,7 @@ impl Verifier {
             },
         };
         shared.judge_revocation(&verified)?;
-        key.learn_header(segments.header);
+        shared.known[at].learn(segments.header, key);
         Ok(verified)
     }
 
@@ -286,6 +255,13 @@ impl Verifier {
 }
 
 impl Shared {
+    /// Whether the key that has signed it is still in its set.
+    pub(super) fn has_key<C>(&self, verified: &Verified<C>) -> bool {
+        let profile = &self.profiles[usize::from(verified.meta.profile)];
+        let live = profile.keys.live();
+        live.epoch() == verified.meta.epoch || live.load().get(&verified.kid).is_some()
+    }
+
     /// Everything about a verified token that may change with time.
     #[inline]
     pub(super) fn judge<C>(&self, verified: &Verified<C>, now: u64) -> Result<(), Refusal> {
@@ -314,240 +290,14 @@ impl Shared {
     }
 }
 
-/// The three parts of a compact JWS.
-struct Segments<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    /// What is signed: the first two with their dot.
-    message: &'a str,
-}
-
-impl<'a> Segments<'a> {
-    fn of(token: &'a str) -> Result<Self, Refusal> {
-        if token.len() > LONGEST {
-            return Err(Refusal::TooLong);
-        }
-        if token.starts_with(crate::refresh::PREFIX) {
-            return Err(Refusal::RefreshToken);
-        }
-        let mut parts = token.split('.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Refusal::Segments);
-        };
-        if header.is_empty() || payload.is_empty() || signature.is_empty() {
-            return Err(Refusal::Segments);
-        }
-        let message = &token[..header.len() + 1 + payload.len()];
-        Ok(Self { header, payload, signature, message })
-    }
-
-    fn header_bytes(&self) -> Result<Vec<u8>, Refusal> {
-        if self.header.len() > LONGEST_HEADER_TEXT {
-            return Err(Refusal::HeaderTooLong);
-        }
-        encoding::decode(self.header).ok_or(Refusal::Encoding)
-    }
-
-    fn payload(&self) -> Result<Vec<u8>, Refusal> {
-        encoding::decode(self.payload).ok_or(Refusal::Encoding)
-    }
-
-    /// The key that the header names, if the header is good and fits it.
-    fn key<'s>(
-        &self,
-        set: &'s KeySet,
-        profile: &Profile,
-    ) -> Result<(&'s crate::keys::VerifyingKey, Option<u64>), Refusal> {
-        if let Some(key) = set.iter().find(|key| key.verifying.knows_header(self.header)) {
-            return Ok((&key.verifying, key.until));
-        }
-        let bytes = self.header_bytes()?;
-        let header = Header::parse(&bytes)?;
-        let alg = Header::text(&header.alg).ok_or(Refusal::MissingAlgorithm)?;
-        let algorithm = Algorithm::named(alg).ok_or(Refusal::Algorithm)?;
-        profile.check_typ(Header::text(&header.typ))?;
-        let key = match Header::text(&header.kid) {
-            Some(kid)
-                if kid.is_empty()
-                    || kid.len() > crate::keys::LONGEST_KID
-                    || kid.chars().any(char::is_control) =>
-            {
-                return Err(Refusal::KeyId);
-            }
-            Some(kid) => set.get(kid).ok_or(Refusal::UnknownKey)?,
-            None => set.only().ok_or(Refusal::MissingKeyId)?,
-        };
-        // The key has an algorithm; the token can only agree.
-        if key.verifying.algorithm() != algorithm && !cfg!(broken = "algorithm_from_token") {
-            return Err(Refusal::AlgorithmMismatch);
-        }
-        Ok((&key.verifying, key.until))
-    }
-
-    fn check_signature(&self, key: &crate::keys::VerifyingKey) -> Result<(), Refusal> {
-        // A quantum of base64 more than the longest signature.
-        let mut buffer = [0; LONGEST_SIGNATURE + 3];
-        if self.signature.len() > (LONGEST_SIGNATURE * 4).div_ceil(3) {
-            return Err(Refusal::Signature);
-        }
-        let signature =
-            encoding::decode_into(self.signature, &mut buffer).ok_or(Refusal::Encoding)?;
-        if key.verify(self.message.as_bytes(), signature) || cfg!(broken = "no_signature") {
-            Ok(())
-        } else {
-            Err(Refusal::Signature)
-        }
-    }
-}
-
 fn boxed(text: Option<&str>) -> Box<str> {
     text.unwrap_or_default().into()
-}
-
-impl VerifierBuilder {
-    /// Also takes tokens like these, of another issuer, with keys of its own.
-    pub fn profile(mut self, profile: Profile) -> Self {
-        self.profiles.push(profile);
-        self
-    }
-
-    /// Learns of revocations from `store`, as they happen, by a task that ends
-    /// with the verifier. This or
-    /// [`without_revocation`](Self::without_revocation) is required.
-    pub fn follow(mut self, store: impl Store) -> Self {
-        self.source = Some(Feed::Store(BoxStore::new(store)));
-        self
-    }
-
-    /// Verifies by keys and dates alone: a token is good until it expires,
-    /// whatever happens.
-    pub fn without_revocation(mut self) -> Self {
-        self.source = Some(Feed::None);
-        self
-    }
-
-    /// Goes on accepting tokens while the revocation feed is too old, which by
-    /// default is answered with 503 after 60 s.
-    pub fn accept_stale(mut self, accept: AcceptStale) -> Self {
-        self.accept_stale = Some(accept);
-        self
-    }
-
-    /// After how long without a heartbeat in the feed tokens are answered with 503:
-    /// 60 s by default, from 1 s to 60 s. It is to be that of the issuers, which
-    /// write a heartbeat twelve times as often.
-    pub fn stale_after(mut self, limit: Duration) -> Self {
-        self.stale_after = limit;
-        self
-    }
-
-    /// By how much clocks may differ: 45 s by default, at most 60 s.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
-        self
-    }
-
-    /// How many verified tokens of asymmetric keys are remembered, 10,000 by
-    /// default, about 1 KiB each; 0 for none.
-    pub fn remember(mut self, tokens: usize) -> Self {
-        self.cache_entries = Some(tokens);
-        self
-    }
-
-    /// Takes the date from `clock`.
-    pub fn clock(mut self, clock: impl WallClock) -> Self {
-        self.clock = Clock::new(clock);
-        self
-    }
-
-    /// The verifier. With [`follow`](Self::follow) it is to be called within a
-    /// Tokio runtime, where it starts the feed's task.
-    ///
-    /// # Errors
-    ///
-    /// A setting that is missing or makes no sense.
-    pub fn build(self) -> Result<Verifier, BuildError> {
-        check_leeway(self.leeway)?;
-        check_stale_after(self.stale_after)?;
-        for profile in &self.profiles {
-            if profile.issuer.is_empty() || profile.audience.as_deref() == Some("") {
-                return Err(BuildError::new(
-                    "profile",
-                    "the issuer and the audience must not be empty",
-                ));
-            }
-            let same = |other: &&Profile| other.issuer == profile.issuer;
-            if self.profiles.iter().filter(same).count() > 1 {
-                return Err(BuildError::new(
-                    "profile",
-                    format!("two profiles have the issuer {:?}", profile.issuer),
-                ));
-            }
-        }
-        let (revocations, feed) = match self.source {
-            None => {
-                return Err(BuildError::new(
-                    "follow",
-                    "say where revocations come from, or that none are wanted: `.follow(store)` \
-                     or `.without_revocation()`",
-                ));
-            }
-            Some(Feed::None) => (Revocations::none(), None),
-            Some(Feed::Store(store)) => {
-                let limit = self.stale_after;
-                let revocations = Revocations::new(self.accept_stale, limit);
-                let window = self.access_ttl + self.leeway + Duration::from_secs(60);
-                let follow = Follow::start(store, revocations.clone(), window, limit, false)?;
-                (revocations, Some(Arc::new(follow)))
-            }
-        };
-        Ok(Verifier::new(VerifierSettings {
-            profiles: self.profiles,
-            leeway: self.leeway,
-            clock: self.clock,
-            revocations,
-            feed,
-            cache_entries: self.cache_entries,
-        }))
-    }
-}
-
-pub(crate) fn check_leeway(leeway: Duration) -> Result<(), BuildError> {
-    if leeway > LONGEST_LEEWAY {
-        return Err(BuildError::new(
-            "leeway",
-            format!("{leeway:?} is more than {LONGEST_LEEWAY:?}; set the servers' clocks"),
-        ));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_stale_after(limit: Duration) -> Result<(), BuildError> {
-    if limit < Duration::from_secs(1) || limit > TOO_OLD {
-        return Err(BuildError::new(
-            "stale_after",
-            format!("{limit:?} is not between 1s and {TOO_OLD:?}"),
-        ));
-    }
-    Ok(())
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
             .field("profiles", &self.shared.profiles)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for VerifierBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifierBuilder")
-            .field("profiles", &self.profiles)
-            .field("leeway", &self.leeway)
             .finish_non_exhaustive()
     }
 }

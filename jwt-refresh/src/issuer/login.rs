@@ -58,11 +58,16 @@ impl Subject {
         {
             return invalid("the user's id must have 1 to 255 bytes and no control characters");
         }
-        if self.client.is_empty() || self.client.len() > 255 {
-            return invalid("the client's id must have 1 to 255 bytes");
+        let controls = |text: &str| text.contains(char::is_control);
+        if self.client.is_empty() || self.client.len() > 255 || controls(&self.client) {
+            return invalid(
+                "the client's id must have 1 to 255 bytes and no control characters",
+            );
         }
-        if self.device.len() > 255 {
-            return invalid("the device's name must have at most 255 bytes");
+        if self.device.len() > 255 || controls(&self.device) {
+            return invalid(
+                "the device's name must have at most 255 bytes and no control characters",
+            );
         }
         if !is_scope(&self.scope) || self.scope.len() > 1_024 {
             return invalid("the scope must be words apart by single spaces, up to 1 KiB");

@@ -17,6 +17,7 @@ pub use self::fetch::HttpsFetch;
 pub use self::remote::{Fetch, FetchError, RemoteJwks};
 pub(crate) use self::ring::JWKS_MAX_AGE;
 pub use self::ring::{KeyState, SigningKeys};
+pub(crate) use self::set::Key;
 pub use self::set::KeySet;
 pub use self::signing::{BoxSigner, Signer, SigningKey};
 pub(crate) use self::verifying::LONGEST_KID;

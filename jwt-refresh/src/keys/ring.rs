@@ -187,21 +187,29 @@ impl SigningKeys {
 
     /// The keys and where they are in their lives.
     pub fn states(&self) -> Vec<(String, KeyState)> {
-        let mut ring = self.ring();
-        ring.drop_expired();
+        let ring = self.ring();
+        let now = ring.clock.now_secs();
         let state = |entry: &Entry| match entry.state {
             State::Next { .. } => KeyState::Next,
             State::Active => KeyState::Active,
             State::Retiring { .. } => KeyState::Retiring,
         };
-        let entries = ring.entries.iter();
+        let lives = |entry: &&Entry| match entry.state {
+            State::Retiring { until_secs } => now < until_secs,
+            _ => true,
+        };
+        let entries = ring.entries.iter().filter(lives);
         entries.map(|entry| (entry.verifying.kid().to_owned(), state(entry))).collect()
     }
 
     /// The published set: keys that will sign, sign or have signed. An HMAC
     /// secret is in no published set.
     pub fn to_jwks(&self) -> String {
-        self.change(|_| Ok(())).ok();
+        // Replaced only where a key has come to its end: a new set makes verifiers
+        // forget what they have verified.
+        if self.ring().has_expired() {
+            self.change(|_| Ok(())).ok();
+        }
         self.shared.live.load().to_jwks()
     }
 
@@ -267,6 +275,14 @@ impl SigningKeys {
 }
 
 impl Ring {
+    fn has_expired(&self) -> bool {
+        let now = self.clock.now_secs();
+        self.entries.iter().any(|entry| match entry.state {
+            State::Retiring { until_secs } => now >= until_secs,
+            _ => false,
+        })
+    }
+
     fn drop_expired(&mut self) {
         let now = self.clock.now_secs();
         self.entries.retain(|entry| match entry.state {

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::OnceLock;
 
 use aws_lc_rs::signature::ParsedPublicKey;
 use aws_lc_rs::{hmac, signature};
@@ -18,9 +17,6 @@ pub struct VerifyingKey {
     material: Material,
     /// The public JWK; nothing for a secret.
     public: Option<Jwk>,
-    /// The encoded header of a token that this key has verified in full: the
-    /// same text again need not be parsed again.
-    header: OnceLock<Box<str>>,
 }
 
 #[allow(clippy::large_enum_variant, reason = "there is one for each key")]
@@ -96,13 +92,7 @@ impl VerifyingKey {
             return Err(KeyError::KeyId);
         }
         let public = (!algorithm.is_symmetric()).then(|| jwk.published(algorithm, &kid));
-        Ok(Self {
-            algorithm,
-            kid: kid.into_boxed_str(),
-            material,
-            public,
-            header: OnceLock::new(),
-        })
+        Ok(Self { algorithm, kid: kid.into_boxed_str(), material, public })
     }
 
     /// The only algorithm that it verifies.
@@ -124,19 +114,6 @@ impl VerifyingKey {
         match &self.material {
             Material::Public(key) => key.verify_sig(message, signature).is_ok(),
             Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
-        }
-    }
-
-    /// Whether this is the very header that a good token of this key has had.
-    #[inline]
-    pub(crate) fn knows_header(&self, encoded: &str) -> bool {
-        self.header.get().is_some_and(|known| **known == *encoded)
-    }
-
-    /// For after the signature and the claims were verified.
-    pub(crate) fn learn_header(&self, encoded: &str) {
-        if self.header.get().is_none() {
-            self.header.get_or_init(|| encoded.into());
         }
     }
 }
