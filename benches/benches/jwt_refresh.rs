@@ -14,8 +14,7 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use benches::{
-    Comparison, Counting, allocations, answer_count_request, compare_blocks,
-    instructions_per_op,
+    Comparison, Counting, allocations, answer_count_request, compare_blocks, instructions_over,
 };
 use http::{Request, Response};
 use jsonwebtoken as theirs;
@@ -109,7 +108,7 @@ fn head(other: &str) {
 fn line(ours: &str, other: &str, aim: f64, block: usize) {
     let Comparison { subject, baseline, ratio, a_to_a, .. } =
         compare_blocks(block, operation(ours), operation(other));
-    let instructions = match (instructions_per_op(ours), instructions_per_op(other)) {
+    let instructions = match (instructions_over(ours, block), instructions_over(other, block)) {
         (Some(ours), Some(other)) => format!("{ours:.0} / {other:.0}"),
         _ => "no valgrind".to_owned(),
     };

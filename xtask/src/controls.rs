@@ -59,7 +59,7 @@ impl Test {
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { package, target: [_, target], name } = self;
-        if package == target {
+        if package == target || target == name {
             write!(f, "{package}::{name}")
         } else {
             write!(f, "{package}/{target}::{name}")

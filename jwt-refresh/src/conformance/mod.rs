@@ -37,6 +37,8 @@ pub async fn store<S: Store + Clone>(store: S) {
     model::random_histories(&store, 60).await;
     races::twelve_at_once(&store, 20).await;
     races::with_retry_keys(&store, 10).await;
+    races::with_and_without_retry_keys(&store, 10).await;
+    races::against_expiry(&store, 5).await;
     races::against_logout_all(&store, 20).await;
     races::against_revoke(&store, 20).await;
     feed::everything_is_reported(&store).await;

@@ -28,6 +28,60 @@ pub(super) async fn with_retry_keys<S: Store + Clone>(store: &S, rounds: usize) 
     }
 }
 
+/// Half of the racers with a retry key, half without; the window is open for all.
+pub(super) async fn with_and_without_retry_keys<S: Store + Clone>(store: &S, rounds: usize) {
+    for round in 0..rounds {
+        let client = Client::login(store).await;
+        let start = Arc::new(Barrier::new(12));
+        let mut tasks = JoinSet::new();
+        for racer in 0..12 {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            let retry = if racer % 2 == 0 { retry(9) } else { None };
+            let request = Rotate { retry, ..client.present(0) };
+            tasks.spawn(async move {
+                start.wait().await;
+                rotate(&store, &request).await
+            });
+        }
+        let outcomes = tasks.join_all().await;
+        let rotated = outcomes.iter().filter(|o| matches!(o, Rotation::Rotated(_))).count();
+        let replayed =
+            outcomes.iter().filter(|o| matches!(o, Rotation::Replayed { .. })).count();
+        assert_eq!((rotated, replayed), (1, 11), "round {round}: {outcomes:?}");
+    }
+}
+
+/// Rotations of a session that ends meanwhile: expired is the only refusal, and it
+/// is final.
+pub(super) async fn against_expiry<S: Store + Clone>(store: &S, rounds: usize) {
+    for _ in 0..rounds {
+        let life = Duration::from_millis(30);
+        let client = Arc::new(Client::login_for(store, life, life).await);
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (store, client) = (store.clone(), Arc::clone(&client));
+            tasks.spawn(async move {
+                let mut generation = 0;
+                loop {
+                    match rotate(&store, &client.present(generation)).await {
+                        Rotation::Rotated(_) | Rotation::Replayed { .. } => generation += 1,
+                        Rotation::Kept(_) | Rotation::TooManyReplays => {
+                            tokio::task::yield_now().await;
+                        }
+                        Rotation::Expired => break,
+                        other => panic!("a session that ended was {other:?}"),
+                    }
+                }
+                for generation in [0, 1, 2] {
+                    let after = rotate(&store, &client.present_late(generation)).await;
+                    assert_eq!(after, Rotation::Expired, "generation {generation}");
+                }
+            });
+        }
+        tasks.join_all().await;
+    }
+}
+
 pub(super) async fn on_aged<S: Store + Clone>(
     store: &S,
     rounds: usize,

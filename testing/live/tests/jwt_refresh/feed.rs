@@ -144,6 +144,45 @@ async fn without_heartbeats_tokens_are_not_accepted(bed: Bed) {
     eventually(DEADLINE, async || verdict(&there, &pair) == Ok(())).await;
 }
 
+/// What is known stays known, and what comes later arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_is_trimmed_or_restarted_undoes_nothing() {
+    let bed = bed::redis().await;
+    let bed::Server::Redis(redis) = &bed.server else { unreachable!("it is a Redis") };
+    let issuer = bed::issuer(bed::builder(bed.store().await)).await;
+    let there = other_process(bed.store().await, Duration::from_secs(60)).await;
+    let mut known = Vec::new();
+    for fault in ["none", "trimmed", "restarted"] {
+        match fault {
+            "trimmed" => {
+                let mut connection = bed::plain(redis).await;
+                for bucket in 0..16 {
+                    let stream = format!("{{jwt-refresh:{bucket}}}:f");
+                    let mut trim = redis::cmd("XTRIM");
+                    trim.arg(stream).arg("MAXLEN").arg(0);
+                    trim.exec_async(&mut connection).await.unwrap();
+                }
+            }
+            "restarted" => {
+                // It keeps nothing on disk: sessions and feed are gone.
+                redis.kill().await.unwrap();
+                redis.restart().await.unwrap();
+            }
+            _ => {}
+        }
+        let login = async || issuer.login(Subject::new("u"), json!({})).await;
+        let pair = testbed::eventually_ok(DEADLINE, login).await;
+        eventually(DEADLINE, async || verdict(&there, &pair) == Ok(())).await;
+        let end = async || issuer.logout("u", pair.session()).await;
+        testbed::eventually_ok(DEADLINE, end).await;
+        refused(&there, &pair).await;
+        known.push(pair);
+        for pair in &known {
+            assert_eq!(verdict(&there, pair), Err(Refusal::Revoked), "{fault}");
+        }
+    }
+}
+
 /// Where there is a link to cut.
 mod cut {
     use super::*;
