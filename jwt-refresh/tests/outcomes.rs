@@ -327,6 +327,19 @@ fn support_key() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn nobody_ends_another_users_session() {
+    let world = World::new().await;
+    let pair = login(&world).await;
+    let refused = world.issuer.logout("mallory", pair.session()).await;
+    assert!(matches!(refused, Err(Error::Unknown)), "{refused:?}");
+    world.issuer.logout_others("mallory", pair.session()).await.unwrap();
+    assert!(world.verifier().verify(pair.access_token().expose()).is_ok());
+    assert!(refresh(&world, &pair).await.is_ok());
+    world.issuer.logout("u1", pair.session()).await.unwrap();
+    assert!(matches!(refresh(&world, &pair).await, Err(Error::Revoked)));
+}
+
+#[tokio::test]
 async fn junk_does_not_reach_the_store() {
     let world = World::new().await;
     let pair = login(&world).await;

@@ -348,6 +348,12 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "jwt-refresh",
+        broken: "no_owner",
+        protection: "a user ends sessions of their own only",
+        test: Test::jwt_refresh("outcomes", "nobody_ends_another_users_session"),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "redis_expired",
         protection: "a session ends at its expiry, on Redis",
         test: Test::live("jwt_refresh", "stores::on_redis::it_conforms"),

@@ -12,14 +12,20 @@ impl Issuer {
     ///
     /// # Errors
     ///
+    /// [`Error::Unknown`] when it is another user's: the id may come from a request.
     /// [`Error::Store`].
     ///
     /// # Cancel safety
     ///
     /// It may have happened; do it again.
     pub async fn logout(&self, user: &str, session: SessionId) -> Result<(), Error> {
-        let bucket = self.shared.store.bucket(user);
-        self.revoke(Revoke::Session(SessionRef { id: session, bucket })).await?;
+        let of = SessionRef { id: session, bucket: self.shared.store.bucket(user) };
+        // One that the store has lost may still have access tokens.
+        let owner = self.ask(self.shared.store.describe(of)).await?;
+        if owner.is_some_and(|owner| owner.user != user) && !cfg!(broken = "no_owner") {
+            return Err(Error::Unknown);
+        }
+        self.revoke(Revoke::Session(of)).await?;
         self.audit(AuditKind::Logout, Some(session), Some(user), None);
         Ok(())
     }
