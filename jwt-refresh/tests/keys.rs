@@ -95,6 +95,8 @@ async fn a_killed_key_is_dead_at_once_also_for_remembered_tokens() {
 #[tokio::test]
 async fn a_key_that_is_taken_out_is_unknown_also_for_remembered_tokens() {
     let world = World::new().await;
+    // Without another, nothing at all would be remembered.
+    world.issuer.keys().publish_next(SigningKey::generate().unwrap(), None).unwrap();
     let pair = world.issuer.login(Subject::new("u"), json!({})).await.unwrap();
     let verifier = world.verifier();
     let kid = verifier.verify(pair.access_token().expose()).unwrap().kid().to_owned();
