@@ -26,16 +26,20 @@ fn measured_operations(operation: &dyn Fn(usize), count: usize) {
 /// Instructions of one operation, the loop included: this program under
 /// `valgrind --tool=callgrind`. Nothing where valgrind is missing.
 pub fn instructions_per_op(name: &str) -> Option<f64> {
-    const COUNT: usize = 20_000;
+    instructions_over(name, 20_000)
+}
+
+/// As [`instructions_per_op`], over `count` operations, for those that take long.
+pub fn instructions_over(name: &str, count: usize) -> Option<f64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
         .arg("--toggle-collect=*measured_operations*")
         .arg(env::current_exe().ok()?)
-        .args([REQUEST, name, &COUNT.to_string()])
+        .args([REQUEST, name, &count.to_string()])
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let (_, figure) = text.split_once("Collected :")?;
     let collected: f64 = figure.split_whitespace().next()?.parse().ok()?;
-    Some(collected / COUNT as f64)
+    Some(collected / count as f64)
 }

@@ -12,5 +12,5 @@ mod instructions;
 mod pairs;
 
 pub use crate::allocations::{Counting, allocations};
-pub use crate::instructions::{answer_count_request, instructions_per_op};
-pub use crate::pairs::{Comparison, compare, scaling};
+pub use crate::instructions::{answer_count_request, instructions_over, instructions_per_op};
+pub use crate::pairs::{Comparison, compare, compare_blocks, scaling};

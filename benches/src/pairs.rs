@@ -30,18 +30,27 @@ pub struct Comparison {
 
 /// Compares two operations. Each is called with a growing number.
 pub fn compare(subject: impl Fn(usize), baseline: impl Fn(usize)) -> Comparison {
+    compare_blocks(BLOCK, subject, baseline)
+}
+
+/// As [`compare`], in blocks of `length` operations, for those that take long.
+pub fn compare_blocks(
+    length: usize,
+    subject: impl Fn(usize),
+    baseline: impl Fn(usize),
+) -> Comparison {
     // Once round to warm up.
-    block(BLOCK, &subject);
-    block(BLOCK, &baseline);
+    block(length, &subject);
+    block(length, &baseline);
     let (mut ones, mut others, mut more, mut ratios, mut selves) =
         (vec![], vec![], vec![], vec![], vec![]);
     for pair in 0..PAIRS {
         let (one, other, again) = if pair % 2 == 0 {
-            let one = block(BLOCK, &subject);
-            (one, block(BLOCK, &baseline), block(BLOCK, &baseline))
+            let one = block(length, &subject);
+            (one, block(length, &baseline), block(length, &baseline))
         } else {
-            let (again, other) = (block(BLOCK, &baseline), block(BLOCK, &baseline));
-            (block(BLOCK, &subject), other, again)
+            let (again, other) = (block(length, &baseline), block(length, &baseline));
+            (block(length, &subject), other, again)
         };
         ones.push(one);
         others.push(other);

@@ -21,12 +21,26 @@ const FEATURES: &[(&str, &[&str])] = &[
             "test-util",
         ],
     ),
+    (
+        "jwt-refresh",
+        &[
+            "memory",
+            "redis",
+            "postgres",
+            "remote-jwks",
+            "axum",
+            "metrics",
+            "conformance",
+            "test-util",
+        ],
+    ),
     ("rw-split", &["metrics", "test-util"]),
 ];
 
 /// Examples that check themselves and end by themselves.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
+    ("jwt-refresh", &["issue_and_verify", "login_axum", "login_hyper", "remote_verifier"]),
     ("rw-split", &["route", "two_minutes", "axum_cookie", "job_queue"]),
 ];
 
@@ -43,7 +57,15 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
     }
     for (krate, examples) in EXAMPLES {
         for example in *examples {
-            step(&["run", "--quiet", "--package", krate, "--example", example])?;
+            step(&[
+                "run",
+                "--quiet",
+                "--package",
+                krate,
+                "--all-features",
+                "--example",
+                example,
+            ])?;
         }
     }
     budget::check()?;

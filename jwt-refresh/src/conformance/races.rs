@@ -1,0 +1,181 @@
+//! Everything at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::{Client, LONG, retry, rotate};
+use crate::store::{Revoke, Rotate, Rotation, SessionRef, Store, TokenHash};
+
+pub(super) async fn twelve_at_once<S: Store + Clone>(store: &S, rounds: usize) {
+    // The first token is never too young, and all windows are open.
+    for (rounds, racers) in [(rounds, 12), (rounds.div_ceil(10), 50), (rounds, 2)] {
+        for round in 0..rounds {
+            let client = Client::login(store).await;
+            at_once(store, &client, 0, racers, None, round).await;
+        }
+    }
+}
+
+pub(super) async fn with_retry_keys<S: Store + Clone>(store: &S, rounds: usize) {
+    // The grace window is closed: only the retry key opens another.
+    for round in 0..rounds {
+        let client = Client::login(store).await;
+        client.age(store, 3).await;
+        at_once(store, &client, 3, 12, retry(9), round).await;
+    }
+}
+
+/// Half of the racers with a retry key, half without; the window is open for all.
+pub(super) async fn with_and_without_retry_keys<S: Store + Clone>(store: &S, rounds: usize) {
+    for round in 0..rounds {
+        let client = Client::login(store).await;
+        let start = Arc::new(Barrier::new(12));
+        let mut tasks = JoinSet::new();
+        for racer in 0..12 {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            let retry = if racer % 2 == 0 { retry(9) } else { None };
+            let request = Rotate { retry, ..client.present(0) };
+            tasks.spawn(async move {
+                start.wait().await;
+                rotate(&store, &request).await
+            });
+        }
+        let outcomes = tasks.join_all().await;
+        let rotated = outcomes.iter().filter(|o| matches!(o, Rotation::Rotated(_))).count();
+        let replayed =
+            outcomes.iter().filter(|o| matches!(o, Rotation::Replayed { .. })).count();
+        assert_eq!((rotated, replayed), (1, 11), "round {round}: {outcomes:?}");
+    }
+}
+
+/// Rotations of a session that ends meanwhile: expired is the only refusal, and it
+/// is final.
+pub(super) async fn against_expiry<S: Store + Clone>(store: &S, rounds: usize) {
+    for _ in 0..rounds {
+        let life = Duration::from_millis(30);
+        let client = Arc::new(Client::login_for(store, life, life).await);
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (store, client) = (store.clone(), Arc::clone(&client));
+            tasks.spawn(async move {
+                let mut generation = 0;
+                loop {
+                    match rotate(&store, &client.present(generation)).await {
+                        Rotation::Rotated(_) | Rotation::Replayed { .. } => generation += 1,
+                        Rotation::Kept(_) | Rotation::TooManyReplays => {
+                            tokio::task::yield_now().await;
+                        }
+                        Rotation::Expired => break,
+                        other => panic!("a session that ended was {other:?}"),
+                    }
+                }
+                for generation in [0, 1, 2] {
+                    let after = rotate(&store, &client.present_late(generation)).await;
+                    assert_eq!(after, Rotation::Expired, "generation {generation}");
+                }
+            });
+        }
+        tasks.join_all().await;
+    }
+}
+
+pub(super) async fn on_aged<S: Store + Clone>(
+    store: &S,
+    rounds: usize,
+    racers: usize,
+    age: impl AsyncFn(SessionRef),
+) {
+    for round in 0..rounds {
+        let client = Client::login(store).await;
+        let generation = 1 + (round % 5) as u32;
+        client.age(store, generation).await;
+        age(client.session).await;
+        at_once(store, &client, generation, racers, None, round).await;
+    }
+}
+
+/// One rotates; all others get what that one wrote.
+async fn at_once<S: Store + Clone>(
+    store: &S,
+    client: &Client,
+    generation: u32,
+    racers: usize,
+    retry: Option<TokenHash>,
+    round: usize,
+) {
+    let start = Arc::new(Barrier::new(racers));
+    let mut tasks = JoinSet::new();
+    for _ in 0..racers {
+        let (store, start) = (store.clone(), Arc::clone(&start));
+        let mut request = Rotate { retry, ..client.present(generation) };
+        if retry.is_some() {
+            request.grace = Duration::ZERO;
+        }
+        tasks.spawn(async move {
+            start.wait().await;
+            (rotate(&store, &request).await, request.next.nonce)
+        });
+    }
+    let mut winner = None;
+    let mut replays = Vec::new();
+    for (outcome, own) in tasks.join_all().await {
+        match outcome {
+            Rotation::Rotated(_) => {
+                assert_eq!(winner.replace(own), None, "round {round}: two have rotated");
+            }
+            Rotation::Replayed { nonce, .. } => replays.push(nonce),
+            other => panic!("round {round}: a racer was {other:?}"),
+        }
+    }
+    let winner = winner.unwrap_or_else(|| panic!("round {round}: none has rotated"));
+    let divergent = replays.iter().filter(|nonce| **nonce != winner).count();
+    assert_eq!(divergent, 0, "round {round}: divergent successors");
+    let next = Rotate { retry: None, ..client.present_late(generation + 1) };
+    let next = rotate(store, &next).await;
+    assert!(matches!(next, Rotation::Rotated(_)), "round {round}: the successor was {next:?}");
+}
+
+pub(super) async fn against_logout_all<S: Store + Clone>(store: &S, rounds: usize) {
+    against(store, rounds, |client| Revoke::User(client.user.clone())).await;
+}
+
+pub(super) async fn against_revoke<S: Store + Clone>(store: &S, rounds: usize) {
+    against(store, rounds, |client| Revoke::Session(client.session)).await;
+}
+
+/// A rotation that began after the revocation had returned is refused.
+async fn against<S: Store + Clone>(
+    store: &S,
+    rounds: usize,
+    scope: impl Fn(&Client) -> Revoke,
+) {
+    for _ in 0..rounds {
+        let client = Client::login(store).await;
+        client.age(store, 1).await;
+        let scope = scope(&client);
+        let start = Arc::new(Barrier::new(5));
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            let request = client.present_late(1);
+            tasks.spawn(async move {
+                start.wait().await;
+                let _ = rotate(&store, &Rotate { grace: LONG, ..request }).await;
+            });
+        }
+        start.wait().await;
+        store.revoke(&scope, LONG).await.expect("it can be revoked");
+        for generation in [1, 2] {
+            let after = rotate(store, &client.present(generation)).await;
+            assert_eq!(after, Rotation::Revoked, "after {scope:?} had returned");
+        }
+        while tasks.join_next().await.is_some() {}
+        for generation in [1, 2] {
+            let after = rotate(store, &client.present(generation)).await;
+            assert_eq!(after, Rotation::Revoked, "a rotation under way undid {scope:?}");
+        }
+    }
+}

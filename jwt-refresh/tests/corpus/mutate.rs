@@ -1,0 +1,76 @@
+//! Random changes to good tokens: none panics, none gets through.
+//!
+//! `JWT_REFRESH_FUZZ_SECONDS` makes it run for longer, on other seeds.
+
+use std::time::{Duration, Instant};
+
+use crate::support::b64;
+use crate::tokens::{Target, claims};
+
+fn change(rng: &mut fastrand::Rng, text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..rng.usize(1..4) {
+        let at = rng.usize(0..bytes.len().max(1));
+        match rng.u8(0..6) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << rng.u8(0..7),
+            1 if at < bytes.len() => drop(bytes.remove(at)),
+            2 => bytes.insert(at.min(bytes.len()), rng.u8(0..128)),
+            3 if at < bytes.len() => bytes.truncate(at),
+            4 => {
+                let part = bytes[at.min(bytes.len())..].to_vec();
+                bytes.extend_from_slice(&part[..part.len().min(40)]);
+            }
+            _ => {
+                let words = [
+                    "\"", "{", "}", "[", ",", ":", "\\u0061", "null", "1e9", "-", "\u{feff}",
+                    ".",
+                ];
+                let word = words[rng.usize(0..words.len())];
+                let at = at.min(bytes.len());
+                bytes.splice(at..at, word.bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn no_changed_token_gets_through() {
+    let target = Target::new().await;
+    let (header, payload) = (target.header().to_string(), claims().to_string());
+    let good = target.token(&header, &payload).await;
+    assert!(target.verifier.verify(&good).is_ok());
+    let seconds = std::env::var("JWT_REFRESH_FUZZ_SECONDS").ok();
+    let seconds: Option<u64> = seconds.map(|text| text.parse().unwrap());
+    let mut rng =
+        fastrand::Rng::with_seed(if seconds.is_some() { fastrand::u64(..) } else { 7 });
+    let began = Instant::now();
+    let (mut tried, mut signed_well) = (0_u64, 0_u64);
+    loop {
+        match seconds {
+            Some(seconds) if began.elapsed() > Duration::from_secs(seconds) => break,
+            None if tried >= 20_000 => break,
+            _ => {}
+        }
+        tried += 1;
+        // The text, or what is inside, with a good signature over it.
+        let changed = match rng.u8(0..3) {
+            0 => change(&mut rng, &good),
+            1 => target.token(&change(&mut rng, &header), &payload).await,
+            _ => target.token(&header, change(&mut rng, &payload)).await,
+        };
+        if changed == good {
+            continue;
+        }
+        if let Ok(verified) = target.verifier.verify(&changed) {
+            // Only what was signed by the key, and says what a token must.
+            signed_well += 1;
+            let parts: Vec<_> = changed.split('.').collect();
+            let message = format!("{}.{}", parts[0], parts[1]);
+            assert_eq!(target.sign(&message).await, parts[2], "{changed}");
+            assert_eq!(verified.issuer(), crate::support::ISSUER);
+        }
+    }
+    println!("{tried} changed tokens, {signed_well} of them good ones of other words");
+    assert!(b64("x").len() == 2 && tried > 0);
+}

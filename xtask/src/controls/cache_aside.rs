@@ -1,0 +1,150 @@
+//! Of `cache-aside`.
+
+use super::{Control, Test};
+
+pub(super) const CONTROLS: &[Control] = &[
+    Control {
+        krate: "cache-aside",
+        broken: "no_stamp",
+        protection: "an entry is served only if its stamp is the key's",
+        test: Test::cache_aside("overlap", "a_fill_that_lands_late_in_the_store_is_not_seen"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_flight_epoch",
+        protection: "a flight is joined only in its own epoch",
+        test: Test::cache_aside("overlap", "through_get_or_load"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_global_epoch",
+        protection: "clear ends every epoch",
+        test: Test::cache_aside("overlap", "clear_overtakes_every_load"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_insert_epoch",
+        protection: "an insert overtakes the loads under way",
+        test: Test::cache_aside("overlap", "a_load_does_not_overwrite_an_insert"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_reservation",
+        protection: "a reserved insert keeps the stamp of its reservation",
+        test: Test::cache_aside("overlap", "a_reserved_insert_does_not_undo_an_invalidation"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_stale_check",
+        protection: "a stale value is judged anew when it stands in for an error",
+        test: Test::cache_aside("overlap", "an_invalidated_value_never_stands_in_for_an_error"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_join",
+        protection: "who misses during a load joins it",
+        test: Test::cache_aside("loads", "a_thousand_misses_are_one_load"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_second_look",
+        protection: "the store is looked at again before a load starts",
+        test: Test::cache_aside(
+            "loads",
+            "a_value_that_came_between_the_look_and_the_load_is_served",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_owned_load",
+        protection: "a load does not end with the caller that started it",
+        test: Test::cache_aside("loads", "a_cancelled_leader_strands_nobody"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_landing",
+        protection: "a leader that is dropped answers those who wait",
+        test: Test::cache_aside(
+            "loads",
+            "waiters_learn_that_the_leaders_runtime_was_shut_down",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_deadline",
+        protection: "a load is given up at its deadline",
+        test: Test::cache_aside("loads", "a_load_past_its_deadline_is_given_up"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_flight_epoch",
+        protection: "a flight is joined only in its own epoch, on a real server",
+        test: Test::live("cache_aside", "no_read_joins_a_load_from_before_a_write"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_deadline",
+        protection: "a load is given up at its deadline, on a stopped server",
+        test: Test::live(
+            "cache_aside",
+            "waiters_on_a_stopped_server_are_answered_at_the_deadline",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a load fills the second tier only under its lease",
+        test: Test::cache_aside("shared_controls", "a_late_load_does_not_fill"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_standing",
+        protection: "who waits for a load is not given what another process has overtaken",
+        test: Test::cache_aside(
+            "shared_controls",
+            "nobody_is_given_a_load_that_another_process_has_overtaken",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_debts",
+        protection: "an invalidation that was not acknowledged is owed",
+        test: Test::cache_aside(
+            "shared_controls",
+            "what_was_not_acknowledged_is_owed_and_not_shown",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "one_epoch",
+        protection: "an invalidation ends the epoch after the second tier's, too",
+        test: Test::cache_aside(
+            "shared_controls",
+            "a_copy_that_was_taken_during_an_invalidation_is_not_shown",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a load fills Redis only under its lease",
+        test: Test::live("cache_aside_redis", "overlap::a_late_load_leaves_nothing_in_redis"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "counter_lease",
+        protection: "a lease is a random token, not a count",
+        test: Test::live(
+            "cache_aside_redis",
+            "overlap::a_late_load_leaves_nothing_after_a_flush",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_server_identity",
+        protection: "a record is shown only by the life of the server that leased it",
+        test: Test::live(
+            "cache_aside_redis",
+            "snapshot::what_a_snapshot_brings_back_is_not_shown",
+        ),
+    },
+];
