@@ -41,6 +41,8 @@ pub async fn store<S: Store + Clone>(store: S) {
     races::against_expiry(&store, 5).await;
     races::against_logout_all(&store, 20).await;
     races::against_revoke(&store, 20).await;
+    races::against_both(&store, 20).await;
+    races::revocations_against_expiry(&store, 10).await;
     feed::everything_is_reported(&store).await;
     feed::nothing_is_left_out_under_load(&store).await;
 }

@@ -139,43 +139,97 @@ async fn at_once<S: Store + Clone>(
 }
 
 pub(super) async fn against_logout_all<S: Store + Clone>(store: &S, rounds: usize) {
-    against(store, rounds, |client| Revoke::User(client.user.clone())).await;
+    against(store, rounds, |client| vec![Revoke::User(client.user.clone())]).await;
 }
 
 pub(super) async fn against_revoke<S: Store + Clone>(store: &S, rounds: usize) {
-    against(store, rounds, |client| Revoke::Session(client.session)).await;
+    against(store, rounds, |client| vec![Revoke::Session(client.session)]).await;
 }
 
-/// A rotation that began after the revocation had returned is refused.
+pub(super) async fn against_both<S: Store + Clone>(store: &S, rounds: usize) {
+    let both = |client: &Client| {
+        vec![Revoke::Session(client.session), Revoke::User(client.user.clone())]
+    };
+    against(store, rounds, both).await;
+}
+
+/// A rotation that began after the revocations had returned is refused, with its
+/// retry key, too.
 async fn against<S: Store + Clone>(
     store: &S,
     rounds: usize,
-    scope: impl Fn(&Client) -> Revoke,
+    scopes: impl Fn(&Client) -> Vec<Revoke>,
 ) {
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let client = Client::login(store).await;
         client.age(store, 1).await;
-        let scope = scope(&client);
-        let start = Arc::new(Barrier::new(5));
+        let scopes = scopes(&client);
+        let rotating = if round % 5 == 0 { 48 } else { 4 };
+        let start = Arc::new(Barrier::new(rotating + scopes.len()));
         let mut tasks = JoinSet::new();
-        for _ in 0..4 {
+        for racer in 0..rotating {
             let (store, start) = (store.clone(), Arc::clone(&start));
-            let request = client.present_late(1);
+            let retry = if racer % 2 == 0 { retry(9) } else { None };
+            let request = Rotate { grace: LONG, retry, ..client.present_late(1) };
             tasks.spawn(async move {
                 start.wait().await;
-                let _ = rotate(&store, &Rotate { grace: LONG, ..request }).await;
+                let _ = rotate(&store, &request).await;
             });
         }
-        start.wait().await;
-        store.revoke(&scope, LONG).await.expect("it can be revoked");
-        for generation in [1, 2] {
-            let after = rotate(store, &client.present(generation)).await;
-            assert_eq!(after, Rotation::Revoked, "after {scope:?} had returned");
+        let mut revoking = JoinSet::new();
+        for scope in scopes.clone() {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            revoking.spawn(async move {
+                start.wait().await;
+                store.revoke(&scope, LONG).await.expect("it can be revoked")
+            });
         }
-        while tasks.join_next().await.is_some() {}
-        for generation in [1, 2] {
-            let after = rotate(store, &client.present(generation)).await;
-            assert_eq!(after, Rotation::Revoked, "a rotation under way undid {scope:?}");
+        let published = revoking.join_all().await;
+        assert!(published.iter().all(|entries| !entries.is_empty()), "{scopes:?} told nobody");
+        for when in ["had returned", "and the rotations had returned"] {
+            for generation in [1, 2] {
+                for retry in [None, retry(9)] {
+                    let after = Rotate { retry, ..client.present(generation) };
+                    let after = rotate(store, &after).await;
+                    assert_eq!(after, Rotation::Revoked, "after {scopes:?} {when}");
+                }
+            }
+            while tasks.join_next().await.is_some() {}
         }
+    }
+}
+
+/// Revocations of a session that ends meanwhile by itself: they succeed, and
+/// nothing brings it back.
+pub(super) async fn revocations_against_expiry<S: Store + Clone>(store: &S, rounds: usize) {
+    for round in 0..rounds {
+        let life = Duration::from_millis(10);
+        let client = Arc::new(Client::login_for(store, life, life).await);
+        let mut tasks = JoinSet::new();
+        for scope in [Revoke::Session(client.session), Revoke::User(client.user.clone())] {
+            let (store, client) = (store.clone(), Arc::clone(&client));
+            tasks.spawn(async move {
+                // Right after the login, or when the other or the expiry has ended it.
+                let revoke_first = round % 2 == 0;
+                let mut generation = 0;
+                while !revoke_first {
+                    match rotate(&store, &client.present(generation)).await {
+                        Rotation::Rotated(_) | Rotation::Replayed { .. } => generation += 1,
+                        Rotation::Kept(_) | Rotation::TooManyReplays => {}
+                        Rotation::Expired | Rotation::Revoked => break,
+                        other => panic!("a session that ended was {other:?}"),
+                    }
+                }
+                store.revoke(&scope, LONG).await.expect("it can be revoked");
+                let over = rotate(&store, &client.present(0)).await;
+                let ended = matches!(over, Rotation::Revoked | Rotation::Expired);
+                assert!(ended, "after {scope:?} the session was {over:?}");
+            });
+        }
+        tasks.join_all().await;
+        let after = rotate(store, &client.present(0)).await;
+        assert!(matches!(after, Rotation::Revoked | Rotation::Expired), "then {after:?}");
+        let listed = store.sessions(&client.user).await.expect("the store answers");
+        assert_eq!(listed, [], "a session that was revoked and has ended is listed");
     }
 }

@@ -8,10 +8,9 @@ use jwt_refresh::{
     BoxStore, Issuer, IssuerBuilder, RefreshKeys, SigningKey, SigningKeys, Store,
 };
 use redis::AsyncCommands;
-use testbed::eventually;
 use testbed::link::Link;
 use testbed::postgres::Postgres;
-use testbed::redis::Redis;
+use testbed::redis::{Redis, RedisCluster};
 use tokio_postgres::NoTls;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,8 +25,8 @@ pub(crate) struct Bed {
 
 pub(crate) enum Server {
     Redis(Redis),
-    /// One node that owns all slots: a command over two slots is refused.
-    RedisCluster(Redis),
+    /// Three masters: a command over two slots is refused.
+    RedisCluster(RedisCluster),
     Postgres(Postgres),
 }
 
@@ -38,19 +37,9 @@ pub(crate) async fn redis() -> Bed {
 }
 
 pub(crate) async fn redis_cluster() -> Bed {
-    let redis = Redis::builder().setting("cluster-enabled", "yes").start().await.unwrap();
-    let mut connection = plain(&redis).await;
-    let mut own = redis::cmd("CLUSTER");
-    own.arg("ADDSLOTSRANGE").arg(0).arg(16_383);
-    own.exec_async(&mut connection).await.unwrap();
-    eventually(DEADLINE, async || {
-        let info: String =
-            redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.unwrap();
-        info.contains("cluster_state:ok")
-    })
-    .await;
-    // The client goes to the address that the cluster names, past any link.
-    Bed { server: Server::RedisCluster(redis), link: None }
+    let cluster = RedisCluster::start().await.unwrap();
+    // The client goes to the addresses that the cluster names, past any link.
+    Bed { server: Server::RedisCluster(cluster), link: None }
 }
 
 pub(crate) async fn postgres() -> Bed {
@@ -69,9 +58,11 @@ impl Bed {
     pub(crate) async fn store(&self) -> BoxStore {
         match &self.server {
             Server::Redis(redis) => BoxStore::new(redis_at(&redis.url()).await),
-            Server::RedisCluster(redis) => {
+            Server::RedisCluster(cluster) => {
+                // One node is enough to find the others.
+                let first = cluster.nodes()[0].url();
                 let settings = RedisSettings::default();
-                let store = RedisStore::connect_cluster(&[&redis.url()], settings).await;
+                let store = RedisStore::connect_cluster(&[&first], settings).await;
                 BoxStore::new(store.unwrap())
             }
             Server::Postgres(postgres) => BoxStore::new(postgres_at(&postgres.url()).await),
@@ -82,9 +73,8 @@ impl Bed {
     pub(crate) async fn store_over_link(&self) -> BoxStore {
         let addr = self.link.as_ref().expect("this bed has a link").addr();
         match &self.server {
-            Server::Redis(redis) | Server::RedisCluster(redis) => {
-                BoxStore::new(redis_at(&redis.url_at(addr)).await)
-            }
+            Server::Redis(redis) => BoxStore::new(redis_at(&redis.url_at(addr)).await),
+            Server::RedisCluster(_) => unreachable!("a cluster has no link"),
             Server::Postgres(postgres) => {
                 BoxStore::new(postgres_at(&postgres.url_at(addr)).await)
             }
@@ -94,8 +84,10 @@ impl Bed {
     /// What makes the server believe that a session was last rotated an hour ago.
     pub(crate) async fn ager(&self) -> Ager {
         match &self.server {
-            Server::Redis(redis) | Server::RedisCluster(redis) => {
-                Ager::Redis(plain(redis).await)
+            Server::Redis(redis) => Ager::Redis(plain(redis).await),
+            Server::RedisCluster(cluster) => {
+                let client = redis::cluster::ClusterClient::new(cluster.urls()).unwrap();
+                Ager::RedisCluster(client.get_async_connection().await.unwrap())
             }
             Server::Postgres(postgres) => Ager::Postgres(postgres.client().await.unwrap()),
         }
@@ -112,18 +104,15 @@ async fn postgres_at(url: &str) -> PostgresStore {
 
 pub(crate) enum Ager {
     Redis(redis::aio::MultiplexedConnection),
+    RedisCluster(redis::cluster_async::ClusterConnection),
     Postgres(testbed::postgres::Client),
 }
 
 impl Ager {
     pub(crate) async fn age(&self, session: SessionRef) {
         match self {
-            Self::Redis(connection) => {
-                let mut connection = connection.clone();
-                let key = redis_key(session);
-                let aged: i64 = connection.hincr(key, "rot", -3_600_000_i64).await.unwrap();
-                assert!(aged > 0, "the session was never rotated");
-            }
+            Self::Redis(connection) => age_redis(connection.clone(), session).await,
+            Self::RedisCluster(connection) => age_redis(connection.clone(), session).await,
             Self::Postgres(client) => {
                 let age = "UPDATE jwt_refresh.sessions SET rotated_at = rotated_at - 3600000
                      WHERE id = $1 AND rotated_at IS NOT NULL";
@@ -132,6 +121,12 @@ impl Ager {
             }
         }
     }
+}
+
+async fn age_redis(mut connection: impl AsyncCommands, session: SessionRef) {
+    let key = redis_key(session);
+    let aged: i64 = connection.hincr(key, "rot", -3_600_000_i64).await.unwrap();
+    assert!(aged > 0, "the session was never rotated");
 }
 
 pub(crate) fn redis_key(session: SessionRef) -> String {
