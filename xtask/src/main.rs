@@ -5,6 +5,7 @@ mod budget;
 mod command;
 mod controls;
 mod demo;
+mod fuzz;
 mod servers;
 mod test;
 mod torture;
@@ -24,7 +25,8 @@ cargo xtask controls [CRATE]
 
 cargo xtask torture [CRATE] [--seconds N]
     the live tests under faults in their long form, and a table: N seconds (20)
-    of each fault, or 20,000 operations under each where operations are counted
+    of each fault, or 20,000 operations under each where operations are counted,
+    or a minute of fuzzing
 
 What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use testbed::locate::Need;
 
 use crate::command::cargo;
-use crate::servers;
+use crate::{fuzz, servers};
 
 /// What a test of `live` reads: for how many seconds each fault lasts.
 const SECONDS: &str = "TORTURE_SECONDS";
@@ -18,11 +18,19 @@ const OPERATIONS: &str = "TORTURE_OPERATIONS";
 /// A crate's faults.
 struct Torture {
     krate: &'static str,
-    /// The test binary of `live`, and what else `cargo test` is given.
-    test: &'static str,
-    words: &'static [&'static str],
     needs: &'static [Need],
-    length: Length,
+    kind: Kind,
+}
+
+enum Kind {
+    Live {
+        /// The test binary of `live`, and what else `cargo test` is given.
+        test: &'static str,
+        words: &'static [&'static str],
+        length: Length,
+    },
+    /// A target of libFuzzer, in the crate's folder `fuzz`.
+    Fuzz { target: &'static str, seconds: u32 },
 }
 
 /// What each fault lasts for.
@@ -34,17 +42,22 @@ enum Length {
 const TORTURES: &[Torture] = &[
     Torture {
         krate: "cache-aside",
-        test: "cache_aside_redis",
-        words: &[],
         needs: &[Need::Redis],
-        length: Length::Seconds,
+        kind: Kind::Live { test: "cache_aside_redis", words: &[], length: Length::Seconds },
+    },
+    Torture {
+        krate: "jwt-refresh",
+        needs: &[],
+        kind: Kind::Fuzz { target: "access_token", seconds: 60 },
     },
     Torture {
         krate: "rw-split",
-        test: "rw_split",
-        words: &["--release", "checker::", "--", "--nocapture", "--test-threads=1"],
         needs: &[Need::Postgres],
-        length: Length::Operations(20_000),
+        kind: Kind::Live {
+            test: "rw_split",
+            words: &["--release", "checker::", "--", "--nocapture", "--test-threads=1"],
+            length: Length::Operations(20_000),
+        },
     },
 ];
 
@@ -90,23 +103,33 @@ pub(crate) fn run(options: Options<'_>) -> Result<(), String> {
             names.join(", ")
         ));
     }
-    for Torture { krate, test, words, needs, length } in chosen {
+    for Torture { krate, needs, kind } in chosen {
         servers::provide(needs, false)?;
         let began = Instant::now();
-        let mut command = cargo();
-        command.args(["test", "--quiet", "--package", "live", "--test", test]).args(*words);
-        match length {
-            Length::Seconds => {
-                println!("\n== {krate}: {seconds} s of each fault");
-                command.env(SECONDS, seconds.to_string());
+        let mut command = match kind {
+            Kind::Live { test, words, length } => {
+                let mut command = cargo();
+                command.args(["test", "--quiet", "--package", "live", "--test", test]);
+                command.args(*words);
+                match length {
+                    Length::Seconds => {
+                        println!("\n== {krate}: {seconds} s of each fault");
+                        command.env(SECONDS, seconds.to_string());
+                    }
+                    Length::Operations(operations) => {
+                        println!("\n== {krate}: {operations} operations under each fault");
+                        command.env(OPERATIONS, operations.to_string());
+                    }
+                }
+                command
             }
-            Length::Operations(operations) => {
-                println!("\n== {krate}: {operations} operations under each fault");
-                command.env(OPERATIONS, operations.to_string());
+            Kind::Fuzz { target, seconds } => {
+                println!("\n== {krate}: {seconds} s of any input to {target}");
+                fuzz::run(krate, target, *seconds)?
             }
-        }
+        };
         let status = command.status();
-        let status = status.map_err(|error| format!("cargo could not be started: {error}"))?;
+        let status = status.map_err(|error| format!("it could not be started: {error}"))?;
         if !status.success() {
             return Err(format!("{krate} did not stand it ({status})"));
         }
