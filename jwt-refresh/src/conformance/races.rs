@@ -210,15 +210,8 @@ pub(super) async fn revocations_against_expiry<S: Store + Clone>(store: &S, roun
             let (store, client) = (store.clone(), Arc::clone(&client));
             tasks.spawn(async move {
                 // Right after the login, or when the other or the expiry has ended it.
-                let revoke_first = round % 2 == 0;
-                let mut generation = 0;
-                while !revoke_first {
-                    match rotate(&store, &client.present(generation)).await {
-                        Rotation::Rotated(_) | Rotation::Replayed { .. } => generation += 1,
-                        Rotation::Kept(_) | Rotation::TooManyReplays => {}
-                        Rotation::Expired | Rotation::Revoked => break,
-                        other => panic!("a session that ended was {other:?}"),
-                    }
+                if round % 2 == 1 {
+                    until_ended(&store, &client).await;
                 }
                 store.revoke(&scope, LONG).await.expect("it can be revoked");
                 let over = rotate(&store, &client.present(0)).await;
@@ -231,5 +224,18 @@ pub(super) async fn revocations_against_expiry<S: Store + Clone>(store: &S, roun
         assert!(matches!(after, Rotation::Revoked | Rotation::Expired), "then {after:?}");
         let listed = store.sessions(&client.user).await.expect("the store answers");
         assert_eq!(listed, [], "a session that was revoked and has ended is listed");
+    }
+}
+
+/// Rotates until it is refused.
+async fn until_ended<S: Store>(store: &S, client: &Client) {
+    let mut generation = 0;
+    loop {
+        match rotate(store, &client.present(generation)).await {
+            Rotation::Rotated(_) | Rotation::Replayed { .. } => generation += 1,
+            Rotation::Kept(_) | Rotation::TooManyReplays => {}
+            Rotation::Expired | Rotation::Revoked => break,
+            other => panic!("a session that ended was {other:?}"),
+        }
     }
 }

@@ -1,10 +1,6 @@
 //! Random changes to good tokens: none panics, none gets through.
-//!
-//! `JWT_REFRESH_FUZZ_SECONDS` makes it run for longer, on other seeds.
+//! `cargo xtask torture jwt-refresh` goes further.
 
-use std::time::{Duration, Instant};
-
-use crate::support::b64;
 use crate::tokens::{Target, claims};
 
 fn change(rng: &mut fastrand::Rng, text: &str) -> String {
@@ -40,19 +36,9 @@ async fn no_changed_token_gets_through() {
     let (header, payload) = (target.header().to_string(), claims().to_string());
     let good = target.token(&header, &payload).await;
     assert!(target.verifier.verify(&good).is_ok());
-    let seconds = std::env::var("JWT_REFRESH_FUZZ_SECONDS").ok();
-    let seconds: Option<u64> = seconds.map(|text| text.parse().unwrap());
-    let mut rng =
-        fastrand::Rng::with_seed(if seconds.is_some() { fastrand::u64(..) } else { 7 });
-    let began = Instant::now();
-    let (mut tried, mut signed_well) = (0_u64, 0_u64);
-    loop {
-        match seconds {
-            Some(seconds) if began.elapsed() > Duration::from_secs(seconds) => break,
-            None if tried >= 20_000 => break,
-            _ => {}
-        }
-        tried += 1;
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut signed_well = 0;
+    for _ in 0..20_000 {
         // The text, or what is inside, with a good signature over it.
         let changed = match rng.u8(0..3) {
             0 => change(&mut rng, &good),
@@ -71,6 +57,6 @@ async fn no_changed_token_gets_through() {
             assert_eq!(verified.issuer(), crate::support::ISSUER);
         }
     }
-    println!("{tried} changed tokens, {signed_well} of them good ones of other words");
-    assert!(b64("x").len() == 2 && tried > 0);
+    // Some changes leave a good token: the rest has not failed for a trivial reason.
+    assert!(signed_well > 0);
 }

@@ -179,20 +179,20 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "without news of revocations the answer is 503",
         test: Test::jwt_refresh(
             "http",
-            "before_the_revocations_are_known_the_answer_is_503_and_not_401",
+            "failing::before_the_revocations_are_known_the_answer_is_503_and_not_401",
         ),
     },
     Control {
         krate: "jwt-refresh",
         broken: "get_refresh",
         protection: "a GET refreshes nothing",
-        test: Test::jwt_refresh("http", "bad_requests_are_answered_as_the_rfc_has_it"),
+        test: Test::jwt_refresh("http", "browser::bad_requests_are_answered_as_the_rfc_has_it"),
     },
     Control {
         krate: "jwt-refresh",
         broken: "no_origin_check",
         protection: "another site cannot use the cookie",
-        test: Test::jwt_refresh("http", "requests_of_other_sites_are_refused"),
+        test: Test::jwt_refresh("http", "browser::requests_of_other_sites_are_refused"),
     },
     Control {
         krate: "jwt-refresh",
