@@ -112,12 +112,17 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
     }
 
     println!("protection -> the test that fails without it");
+    // With the protection in, the test must pass, or its failure shows nothing. All
+    // of these first: what is built for one serves the next.
+    let mut whole = Vec::new();
+    for control in &chosen {
+        whole.push(ending(control, None)?);
+    }
     let mut bad = 0;
-    for control in chosen {
+    for (control, whole) in chosen.iter().zip(whole) {
         print!("{}: {} -> {} ... ", control.krate, control.protection, control.test);
         flush();
-        // With the protection in, the test must pass, or its failure shows nothing.
-        let verdict = match (ending(control, None)?, ending(control, Some(control.broken))?) {
+        let verdict = match (whole, ending(control, Some(control.broken))?) {
             (Ending::Passed, Ending::Failed) => "fails",
             (Ending::Passed, Ending::Hung) => "hangs",
             (Ending::Passed, Ending::Passed) => {
@@ -139,15 +144,19 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
 
 /// Builds the control's test, broken or whole, and runs it.
 fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
-    let Test { package, target, name } = control.test;
+    let Test { target, name, .. } = control.test;
     let mut command = cargo();
     command
-        .args(["test", "--quiet", "--package", package, "--all-features"])
+        // As the tests are built without a control, so that what they depend on is
+        // there already: with one package only, its features would be others.
+        .args(["test", "--quiet", "--workspace", "--all-features"])
         .args(target)
         .args(["--", "--exact", name])
-        .env("CARGO_TARGET_DIR", folder())
-        .env("RUSTC_WORKSPACE_WRAPPER", wrapper(broken)?)
+        .env("RUSTC_WORKSPACE_WRAPPER", wrapper()?)
         .env("RUST_BACKTRACE", "0");
+    if let Some(broken) = broken {
+        command.env(variable(control.krate), broken);
+    }
     let (status, output) = runtime()?.block_on(bounded(command))?;
     let Some(success) = status else { return Ok(Ending::Hung) };
     // A build that fails, or a test that is not there, is no failing test.
@@ -159,18 +168,49 @@ fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
     }
 }
 
-/// A compiler for this workspace's crates only, so that what they depend on is
-/// built once for all variants. Cargo tells builds apart by its path.
-fn wrapper(broken: Option<&str>) -> Result<PathBuf, String> {
-    let path = folder().join(format!("rustc-{}", broken.unwrap_or("whole")));
-    let cfg = broken.map(|broken| format!(" --cfg 'broken=\"{broken}\"'")).unwrap_or_default();
-    let script = format!("#!/bin/sh\nexec \"$@\"{cfg}\n");
+/// A compiler that breaks a crate of this workspace as the crate's variable says,
+/// and tells cargo that it has looked at it, as `env!` would: so a control builds the
+/// crate that it breaks, and what depends on that, and nothing else.
+const WRAPPER: &str = r#"#!/bin/sh
+name=$(printf %s "$CARGO_PKG_NAME" | tr a-z- A-Z_)
+eval "broken=\${BROKEN_$name}"
+folder=; crate=; extra=; before=
+for word in "$@"; do
+    case "$before" in
+        --out-dir) folder=$word ;;
+        --crate-name) crate=$word ;;
+        -C) case "$word" in extra-filename=*) extra=${word#extra-filename=} ;; esac ;;
+    esac
+    before=$word
+done
+if [ -n "$broken" ]; then
+    "$@" --cfg "broken=\"$broken\"" || exit
+else
+    "$@" || exit
+fi
+read="$folder/$crate$extra.d"
+if [ -n "$folder" ] && [ -f "$read" ]; then
+    if [ -n "$broken" ]; then
+        printf '\n# env-dep:BROKEN_%s=%s\n' "$name" "$broken" >> "$read"
+    else
+        printf '\n# env-dep:BROKEN_%s\n' "$name" >> "$read"
+    fi
+fi
+"#;
+
+/// What the wrapper reads for `krate`.
+fn variable(krate: &str) -> String {
+    format!("BROKEN_{}", krate.to_uppercase().replace('-', "_"))
+}
+
+fn wrapper() -> Result<PathBuf, String> {
+    let path = folder().join("rustc");
     let written = || {
         fs::create_dir_all(folder())?;
-        if fs::read_to_string(&path).is_ok_and(|old| old == script) {
+        if fs::read_to_string(&path).is_ok_and(|old| old == WRAPPER) {
             return Ok(());
         }
-        fs::write(&path, &script)?;
+        fs::write(&path, WRAPPER)?;
         #[cfg(unix)]
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(())
