@@ -17,6 +17,10 @@ cargo xtask demo [--once] [--yes] [--seconds N]
     in Redis, on servers of its own: N seconds (6) of load at full speed and N at a
     given rate on each, and N in which Redis is killed; a table; then it stays open
     until Ctrl-C, unless --once
+cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
+    the storefront on a primary and two replicas that are TIME (1s, 250ms) behind,
+    with rw-split and with a plain round robin: users who look at what they have
+    written, for 3 N seconds (18); a table
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]

@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t)]
     reads: Reads,
     #[command(flatten)]
-    sessions: sessions::Options,
+    sessions: sessions::Cookies,
 }
 
 /// Where reads are cached.

@@ -13,7 +13,7 @@ const COOKIE: &str = "storefront";
 
 /// Options of `storefront serve`, for a database with replicas.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct Cookies {
     /// 64 hex digits, as `openssl rand -hex 32` prints, the same for all processes of the
     /// shop: signs the cookies that say what their user has written. Needed with replicas.
     #[arg(long, env = "TOKEN_KEY", hide_env_values = true)]
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     development_cookies: bool,
 }
 
-impl Options {
+impl Cookies {
     /// The sessions of a shop that listens on `address`.
     ///
     /// # Errors
@@ -83,11 +83,11 @@ impl fmt::Debug for TokenKey {
 mod tests {
     use super::*;
 
-    fn options(key: Option<&str>, development_cookies: bool) -> Options {
-        Options { token_key: key.map(|key| TokenKey(key.to_owned())), development_cookies }
+    fn options(key: Option<&str>, development_cookies: bool) -> Cookies {
+        Cookies { token_key: key.map(|key| TokenKey(key.to_owned())), development_cookies }
     }
 
-    fn refused(options: &Options, address: &str) -> String {
+    fn refused(options: &Cookies, address: &str) -> String {
         options.layer(address.parse().unwrap()).unwrap_err()
     }
 
