@@ -19,8 +19,8 @@ cargo xtask demo [--once] [--yes] [--seconds N]
     until Ctrl-C, unless --once
 cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
     the storefront on a primary and two replicas that are TIME (1s, 250ms) behind,
-    with rw-split and with a plain round robin: users who look at what they have
-    written, for 3 N seconds (18); a table
+    read by a plain round robin and by rw-split: users who look at what they have
+    written, for 3 N seconds (18); a table; it needs no Redis
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]

@@ -28,9 +28,11 @@ const ANSWER: Duration = Duration::from_secs(7);
 /// Which servers reads may go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Reads {
-    /// Those that have what the session has written and seen.
+    /// Those that have what the session has written, and all that it has seen.
     #[default]
     Session,
+    /// Those that have what the session has written.
+    OwnWrites,
     /// All replicas in turn, however far behind: for comparison.
     RoundRobin,
 }
@@ -81,7 +83,8 @@ impl Database {
             builder.server(config)
         });
         let builder = match reads {
-            Reads::Session => builder,
+            Reads::Session => builder.level(Level::Session),
+            Reads::OwnWrites => builder.level(Level::ReadYourWrites),
             Reads::RoundRobin => builder.level(Level::Eventual).balance(Balance::RoundRobin),
         };
         let db = builder
