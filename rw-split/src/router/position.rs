@@ -32,8 +32,8 @@ use crate::token::{ConsistencyToken, Floors};
 /// # async fn load(db: RwSplit, floor: Option<[u8; 16]>, id: i64) -> Result<(), Error> {
 /// // The loader, in whatever process, with what the cache has kept:
 /// let token = floor.map_or_else(ConsistencyToken::default, |at| db.token_at(at.into()));
-/// let name = db.with_token(token, db.query("SELECT name FROM users WHERE id = $1", &[&id]));
-/// # name.await?;
+/// let sql = "SELECT name FROM users WHERE id = $1";
+/// let row = db.with_token(token, db.query_opt(sql, &[&id])).await?;
 /// # Ok(())
 /// # }
 /// ```

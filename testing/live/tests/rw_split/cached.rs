@@ -11,7 +11,7 @@ use testbed::eventually;
 use testbed::redis::Redis;
 use tokio::task::JoinSet;
 
-use super::bed::{Bed, DEADLINE, set};
+use super::bed::{Bed, DEADLINE, session, set};
 
 /// How long the cache remembers positions, and does not know after its start whether it has
 /// lost some.
@@ -99,6 +99,30 @@ async fn processes(bed: &Bed, redis: &Redis) -> [Process; 2] {
     })
     .await;
     [one, two]
+}
+
+#[tokio::test]
+async fn a_position_is_told_only_where_it_is_known() {
+    let bed = Bed::new(0).await;
+    let db = bed.builder().failover_wait(Duration::from_millis(300)).build().await.unwrap();
+    let work = async {
+        assert_eq!(db.written_at(), None, "nothing was written");
+        let before = db.position_now().await.unwrap();
+        set(&db, 1, 1).await;
+        let at = db.written_at().expect("it was answered");
+        assert!(before < at && at <= db.position_now().await.unwrap());
+
+        // A write that is given up may be committed later, wherever that is.
+        let slow = "UPDATE t SET n = 2 WHERE id = 1 AND pg_sleep(5) IS NULL";
+        let given_up = tokio::time::timeout(Duration::from_millis(200), db.execute(slow, &[]));
+        assert!(given_up.await.is_err());
+        assert_eq!(db.written_at(), None, "its outcome is not known");
+    };
+    session().enter(work).await;
+
+    bed.primary.kill().await.unwrap();
+    let refused = db.position_now().await.unwrap_err();
+    assert!(matches!(refused, Error::NoPrimary { .. }) && refused.is_transient(), "{refused}");
 }
 
 #[tokio::test]
