@@ -125,12 +125,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     where
         F: Future<Output = Result<Option<V>, DbError>> + Send + 'static,
     {
-        let (load, db) = (load(db.clone()), db.clone());
-        let Self::Cache(cached) = self else { return Ok(load.await?.map(Arc::new)) };
-        let load = |cx: LoadContext<K>| async move {
-            // Here, and not outside of the future: the floor is not known before it runs.
-            let (value, version) = fresh(&db, cx.version_floor(), load).await?;
-            Ok::<_, DbError>(kept(value.into(), version))
+        let Self::Cache(cached) = self else {
+            return Ok(load(db.clone()).await?.map(Arc::new));
+        };
+        let load = |cx: LoadContext<K>| {
+            let (load, db) = (load(db.clone()), db.clone());
+            async move {
+                // Within the future: the floor is not known before it runs.
+                let (value, version) = fresh(&db, cx.version_floor(), load).await?;
+                Ok::<_, DbError>(kept(value.into(), version))
+            }
         };
         Ok(cached.cache.get_or_load(key, load).await?)
     }
@@ -221,19 +225,61 @@ async fn fresh<T>(
     if !db.has_replicas() || cfg!(broken = "no_version_floor") {
         return Ok((load.await?, None));
     }
-    let position = match floor {
-        VersionFloor::None => None,
-        VersionFloor::AtLeast(version) if *version.as_bytes() != UNKNOWN => {
-            Some(WalPosition::from(*version.as_bytes()))
-        }
-        VersionFloor::AtLeast(_) | VersionFloor::Unknown => Some(db.position_now().await?),
+    let position = match wanted(floor) {
+        Wanted::Any => None,
+        Wanted::AtLeast(position) => Some(position),
+        Wanted::Latest => Some(db.position_now().await?),
     };
     Ok((db.reading_from(position, load).await?, position))
+}
+
+/// How new a load has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    AtLeast(WalPosition),
+    /// As new as what is committed by now.
+    Latest,
+}
+
+fn wanted(floor: VersionFloor) -> Wanted {
+    match floor {
+        VersionFloor::None => Wanted::Any,
+        VersionFloor::AtLeast(version) if *version.as_bytes() != UNKNOWN => {
+            Wanted::AtLeast(WalPosition::from(*version.as_bytes()))
+        }
+        VersionFloor::AtLeast(_) | VersionFloor::Unknown => Wanted::Latest,
+    }
 }
 
 fn kept<V>(value: Loaded<V>, version: Option<WalPosition>) -> Loaded<V> {
     match version {
         Some(version) => value.version(<[u8; 16]>::from(version)),
         None => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_aside::Version;
+
+    use super::*;
+
+    #[test]
+    fn a_load_is_as_new_as_what_was_invalidated() {
+        let version = Version::from((1, 0x0300_0028));
+        let position = WalPosition::from(*version.as_bytes());
+        assert_eq!(wanted(VersionFloor::AtLeast(version)), Wanted::AtLeast(position));
+        assert_eq!(wanted(VersionFloor::None), Wanted::Any);
+        assert_eq!(wanted(VersionFloor::Unknown), Wanted::Latest);
+    }
+
+    /// No server has come that far, and the router would take it for a forged one.
+    #[test]
+    fn a_change_without_a_position_is_asked_for_at_the_primary_and_not_kept() {
+        let unknown = Version::from(UNKNOWN);
+        assert_eq!(wanted(VersionFloor::AtLeast(unknown)), Wanted::Latest);
+        let furthest = Version::from((u64::from(u32::MAX), u64::MAX));
+        assert!(furthest < unknown, "whatever a load brings is below it");
     }
 }
