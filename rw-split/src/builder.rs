@@ -275,6 +275,13 @@ impl RwSplitBuilder {
         self
     }
 
+    /// How long [`build`](Self::build) waits for the servers to answer. The default is
+    /// 5 s; with zero it does not wait.
+    pub fn start_wait(mut self, wait: Duration) -> Self {
+        self.start_wait = wait;
+        self
+    }
+
     /// How many texts' routes are remembered. The default is 4,096.
     pub fn remembered_routes(mut self, most: usize) -> Self {
         self.routes = most;

@@ -145,7 +145,7 @@ mod tests {
     use crate::lsn::{Lsn, Position};
     use crate::scope::ConsistencyScope;
     use crate::token::Sticky;
-    use crate::{ConsistencyLayer, PlainHttpOnLoopback};
+    use crate::{ConsistencyLayer, DevelopmentOnly};
 
     const STICKY: Sticky = Sticky { server: 9, started: 1 };
 
@@ -209,7 +209,8 @@ mod tests {
         for attribute in ["; HttpOnly", "; Secure", "; SameSite=Lax", "; Path=/"] {
             assert!(cookie.contains(attribute), "{cookie}");
         }
-        let plain = layer().plain_http(PlainHttpOnLoopback);
+        let development = DevelopmentOnly::cookies_travel_in_plain_http_on_loopback();
+        let plain = layer().plain_http(development);
         for (host, secure) in [
             ("localhost:8080", false),
             ("127.0.0.1", false),

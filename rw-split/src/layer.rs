@@ -37,10 +37,18 @@ pub(crate) struct Settings {
     pub(crate) plain_http: bool,
 }
 
-/// Says that cookies may go over plain HTTP: for development, and only to
-/// requests for `localhost` or a loopback address; all others keep `Secure`.
+/// Says that this is a machine of development, without HTTPS.
 #[derive(Clone, Copy, Debug)]
-pub struct PlainHttpOnLoopback;
+pub struct DevelopmentOnly {
+    _private: (),
+}
+
+impl DevelopmentOnly {
+    /// To be written out where it is wanted.
+    pub fn cookies_travel_in_plain_http_on_loopback() -> Self {
+        Self { _private: () }
+    }
+}
 
 impl ConsistencyLayer {
     /// In cookies `NAME-0` to `NAME-3` (writes) and `NAME-r` (reads), which are
@@ -94,8 +102,9 @@ impl ConsistencyLayer {
         self
     }
 
-    /// See [`PlainHttpOnLoopback`].
-    pub fn plain_http(mut self, _: PlainHttpOnLoopback) -> Self {
+    /// Leaves `Secure` out of the cookies of requests for `localhost` or a loopback
+    /// address; those of all others keep it.
+    pub fn plain_http(mut self, _: DevelopmentOnly) -> Self {
         Arc::make_mut(&mut self.settings).plain_http = true;
         self
     }

@@ -59,6 +59,7 @@ mod level;
 mod lsn;
 mod metrics;
 mod policy;
+mod position;
 mod router;
 mod scope;
 mod server;
@@ -70,9 +71,10 @@ pub use crate::builder::{RwSplitBuilder, ServerConfig, WhenUnreachable};
 pub use crate::classify::{Reason, Route, Target};
 pub use crate::clock::WallClock;
 pub use crate::error::{BuildError, Error};
-pub use crate::layer::{ConsistencyLayer, PlainHttpOnLoopback};
+pub use crate::layer::{ConsistencyLayer, DevelopmentOnly};
 pub use crate::level::Level;
 pub use crate::metrics::Stats;
+pub use crate::position::WalPosition;
 pub use crate::router::{
     IsolationLevel, PrimaryConnection, Query, RowStream, Rows, RwSplit, Tx, TxOptions,
 };

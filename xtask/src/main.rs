@@ -18,6 +18,10 @@ cargo xtask demo [--once] [--yes] [--seconds N]
     in Redis, on servers of its own: N seconds (6) of load at full speed and N at a
     given rate on each, and N in which Redis is killed; a table; then it stays open
     until Ctrl-C, unless --once
+cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
+    the storefront on a primary and two replicas that are TIME (1s, 250ms) behind,
+    read by a plain round robin and by rw-split: users who look at what they have
+    written, for 3 N seconds (18); a table; it needs no Redis
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]

@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use cache_aside::{BuildError, RedisStore};
 use metrics_exporter_prometheus::PrometheusHandle;
+use rw_split::ConsistencyLayer;
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
@@ -74,9 +75,9 @@ pub(crate) async fn forget(redis: RedisStore) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-/// Every path of the shop.
-pub(crate) fn router(shop: Arc<Shop>) -> Router {
-    Router::new()
+/// Every path of the shop, in sessions if its database has replicas.
+pub(crate) fn router(shop: Arc<Shop>, sessions: Option<ConsistencyLayer>) -> Router {
+    let router = Router::new()
         .route("/products/{id}", get(products::show).put(products::revise))
         .route("/users/{id}", get(users::show).put(users::revise))
         .route("/users/{id}/orders", get(orders::list).post(orders::place))
@@ -87,9 +88,14 @@ pub(crate) fn router(shop: Arc<Shop>) -> Router {
         // A body is small, and does not dawdle.
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(10)))
-        // Outermost: whatever breaks within is answered.
+        // Whatever breaks within is answered.
         .layer(CatchPanicLayer::custom(|_| Error::internal().into_response()))
-        .with_state(shop)
+        .with_state(shop);
+    match sessions {
+        // Outermost: an answer of whatever kind says what its request has written.
+        Some(sessions) => router.layer(sessions),
+        None => router,
+    }
 }
 
 async fn exposition(State(shop): State<Arc<Shop>>) -> impl IntoResponse {

@@ -1,69 +1,114 @@
-//! The way to PostgreSQL: a pool whose connections hold every statement prepared.
+//! The way to PostgreSQL: writes go to the primary, reads to a replica that is fresh enough.
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 
-use bb8::{ManageConnection, Pool, RunError};
-use bb8_postgres::PostgresConnectionManager;
 use metrics::{Counter, Unit, counter, describe_counter};
+use rw_split::{Balance, Error as RwError, Level, RwSplit, RwSplitBuilder, WalPosition};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{Config, Row};
 
 use crate::statements::Statement;
 
 const QUERIES: &str = "storefront_db_queries_total";
 
-/// How long a request waits for a free connection.
+/// How long a request waits for a server, and for a free connection to it.
 const CHECKOUT: Duration = Duration::from_secs(2);
 
-/// How long a statement may take, its way there and back included.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a statement may take on the server: it gives up before the shop does, so that
+/// after [`ANSWER`] nothing that was sent can still commit.
+const STATEMENT: Duration = Duration::from_secs(4);
 
-/// The server gives up first: after [`ANSWER`] nothing that was sent can still commit.
-const LIMIT: &str = "SET statement_timeout = '4s'";
+/// How long an answer may take, the wait for a connection and the way there and back included.
+const ANSWER: Duration = Duration::from_secs(7);
 
-/// The shop's database. Clones share one pool.
-#[derive(Clone)]
+/// Which servers reads may go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Reads {
+    /// Those that have what the session has written, and all that it has seen.
+    #[default]
+    Session,
+    /// Those that have what the session has written.
+    OwnWrites,
+    /// All replicas in turn, however far behind: for comparison.
+    RoundRobin,
+}
+
+/// The shop's database. Clones share their connections.
+#[derive(Clone, Debug)]
 pub(crate) struct Database {
-    pool: Pool<Sessions>,
+    db: RwSplit,
+    servers: usize,
     queries: Arc<[Counter; Statement::ALL.len()]>,
 }
 
 impl Database {
-    /// Connects, and prepares every statement on the first connection.
+    /// Connects, and prepares every statement on a connection to the primary. Which of
+    /// `servers` that is, is found out.
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached, or the schema is not there.
-    pub(crate) async fn connect(config: Config, connections: u32) -> Result<Self, DbError> {
-        let pool = Pool::builder()
-            .max_size(connections)
-            .min_idle(1)
-            .connection_timeout(CHECKOUT)
-            .build(Sessions::new(config))
-            .await?;
-        Ok(Self::over(pool))
+    /// When no primary can be reached, or the schema is not there.
+    pub(crate) async fn connect(
+        servers: Vec<Config>,
+        connections: u32,
+        reads: Reads,
+    ) -> Result<Self, Box<dyn error::Error>> {
+        let builder = RwSplit::builder().pool_size(connections as usize);
+        let db = Self::over(servers, builder, reads).await?;
+        db.has_its_schema().await.map_err(Unopened)?;
+        Ok(db)
     }
 
     /// A database that nobody has tried to reach yet.
     #[cfg(test)]
-    pub(crate) fn unreachable() -> Self {
+    pub(crate) async fn unreachable() -> Self {
         let mut config = Config::new();
         config.host("127.0.0.1").port(1).user("nobody");
-        let pool = Pool::builder().max_size(1).connection_timeout(CHECKOUT);
-        Self::over(pool.build_unchecked(Sessions::new(config)))
+        let builder = RwSplit::builder().pool_size(1).start_wait(Duration::ZERO);
+        Self::over(vec![config], builder, Reads::Session).await.expect("the settings are good")
     }
 
-    fn over(pool: Pool<Sessions>) -> Self {
+    async fn over(
+        configs: Vec<Config>,
+        builder: RwSplitBuilder,
+        reads: Reads,
+    ) -> Result<Self, rw_split::BuildError> {
+        let servers = configs.len();
+        let builder = configs.into_iter().fold(builder, |builder, mut config| {
+            config.application_name("storefront");
+            builder.server(config)
+        });
+        let builder = match reads {
+            Reads::Session => builder.level(Level::Session),
+            Reads::OwnWrites => builder.level(Level::ReadYourWrites),
+            Reads::RoundRobin => builder.level(Level::Eventual).balance(Balance::RoundRobin),
+        };
+        let db = builder
+            .connect_timeout(CHECKOUT)
+            .pool_timeout(CHECKOUT)
+            .failover_wait(CHECKOUT)
+            .statement_timeout(STATEMENT)
+            .build()
+            .await?;
         describe_counter!(QUERIES, Unit::Count, "Statements sent to the database.");
         let queries = Statement::ALL.map(|s| counter!(QUERIES, "statement" => s.label()));
-        Self { pool, queries: Arc::new(queries) }
+        Ok(Self { db, servers, queries: Arc::new(queries) })
     }
 
-    /// Runs `statement` in a transaction of its own: when this returns, it is committed.
+    async fn has_its_schema(&self) -> Result<(), DbError> {
+        let connection = self.db.primary_connection().await?;
+        for statement in Statement::ALL {
+            connection.prepare(statement.sql()).await.map_err(RwError::Sql)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `statement` in a transaction of its own: when this returns, it is committed. A
+    /// read shows what the session that it runs for has written.
     ///
     /// # Errors
     ///
@@ -77,16 +122,10 @@ impl Database {
         statement: Statement,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DbError> {
-        let mut session = self.pool.get().await?;
         self.queries[statement as usize].increment(1);
-        let prepared = &session.prepared[statement as usize];
-        match timeout(ANSWER, session.client.query(prepared, params)).await {
+        match timeout(ANSWER, self.db.query(statement.sql(), params)).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => {
-                // Who uses this connection next would wait behind the same statement.
-                session.abandoned = true;
-                Err(DbError::TimedOut)
-            }
+            Err(_) => Err(DbError::TimedOut),
         }
     }
 
@@ -98,35 +137,60 @@ impl Database {
     ) -> Result<Option<Row>, DbError> {
         Ok(self.query(statement, params).await?.pop())
     }
-}
 
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("pool", &self.pool.state()).finish_non_exhaustive()
+    /// Whether there are servers that lag behind the primary.
+    pub(crate) fn has_replicas(&self) -> bool {
+        self.servers > 1
+    }
+
+    /// A position at or behind what was just written; nothing if it is not known whether it
+    /// was.
+    pub(crate) fn written_at(&self) -> Option<WalPosition> {
+        self.db.written_at()
+    }
+
+    /// A position at or behind all that is committed by now.
+    ///
+    /// # Errors
+    ///
+    /// When the primary does not answer.
+    pub(crate) async fn position_now(&self) -> Result<WalPosition, DbError> {
+        Ok(self.db.position_now().await?)
+    }
+
+    /// Runs `reads` on servers that have come as far as `position`; on any, without one.
+    pub(crate) async fn reading_from<T>(
+        &self,
+        position: Option<WalPosition>,
+        reads: impl Future<Output = T>,
+    ) -> T {
+        let token = position.map(|position| self.db.token_at(position)).unwrap_or_default();
+        self.db.with_token(token, reads).await
     }
 }
 
 /// Why the database did not answer.
 #[derive(Debug)]
 pub(crate) enum DbError {
-    /// No connection was free in time; the statement was not sent.
-    NoConnection,
     /// No answer came in time.
     TimedOut,
-    /// The server, or the way to it, failed.
-    Failed(tokio_postgres::Error),
+    /// A server, or the way to it, failed.
+    Failed(RwError),
 }
 
 impl DbError {
-    /// Whether the statement cannot have taken effect, since it never left.
-    pub(crate) fn is_unsent(&self) -> bool {
-        matches!(self, Self::NoConnection)
+    /// Whether the statement may have taken effect, although there is no answer that says so.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Failed(e) => e.may_have_happened(),
+        }
     }
 
     /// Whether the same request may well succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::NoConnection | Self::TimedOut => true,
+            Self::TimedOut => true,
             // Connection, transaction rollback, resources, operator intervention.
             Self::Failed(e) => e.code().is_none_or(|state| {
                 ["08", "40", "53", "57"].iter().any(|class| state.code().starts_with(class))
@@ -135,7 +199,7 @@ impl DbError {
     }
 
     /// Whether the shop's tables are missing.
-    pub(crate) fn is_unseeded(&self) -> bool {
+    fn is_unseeded(&self) -> bool {
         self.is(&SqlState::UNDEFINED_TABLE) || self.is(&SqlState::INVALID_SCHEMA_NAME)
     }
 
@@ -157,7 +221,6 @@ impl DbError {
 impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoConnection => "no connection to the database was free in time",
             Self::TimedOut => "the database did not answer in time",
             Self::Failed(_) => "the database failed",
         })
@@ -167,69 +230,35 @@ impl fmt::Display for DbError {
 impl error::Error for DbError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::NoConnection | Self::TimedOut => None,
+            Self::TimedOut => None,
             Self::Failed(cause) => Some(cause),
         }
     }
 }
 
-impl From<tokio_postgres::Error> for DbError {
-    fn from(cause: tokio_postgres::Error) -> Self {
+impl From<RwError> for DbError {
+    fn from(cause: RwError) -> Self {
         Self::Failed(cause)
     }
 }
 
-impl From<RunError<tokio_postgres::Error>> for DbError {
-    fn from(cause: RunError<tokio_postgres::Error>) -> Self {
-        match cause {
-            RunError::User(cause) => Self::Failed(cause),
-            RunError::TimedOut => Self::NoConnection,
-        }
+/// Why the shop could not open, with the way out.
+#[derive(Debug)]
+struct Unopened(DbError);
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_unseeded() {
+            "the database has no shop in it yet; run `storefront seed` with the same \
+             --database-url first"
+        } else {
+            "cannot open the database; check --database-url and that the server runs"
+        })
     }
 }
 
-/// Makes the pool's connections.
-struct Sessions {
-    inner: PostgresConnectionManager<NoTls>,
-}
-
-impl Sessions {
-    fn new(mut config: Config) -> Self {
-        config.connect_timeout(CHECKOUT).application_name("storefront");
-        Self { inner: PostgresConnectionManager::new(config, NoTls) }
-    }
-}
-
-/// A connection with its statements.
-struct Session {
-    client: Client,
-    prepared: Vec<tokio_postgres::Statement>,
-    abandoned: bool,
-}
-
-impl ManageConnection for Sessions {
-    type Connection = Session;
-    type Error = tokio_postgres::Error;
-
-    async fn connect(&self) -> Result<Session, tokio_postgres::Error> {
-        let client = self.inner.connect().await?;
-        client.batch_execute(LIMIT).await?;
-        let mut prepared = Vec::with_capacity(Statement::ALL.len());
-        for statement in Statement::ALL {
-            prepared.push(client.prepare(statement.sql()).await?);
-        }
-        Ok(Session { client, prepared, abandoned: false })
-    }
-
-    /// Asks the connection alone: a question to the server would double the queries.
-    async fn is_valid(&self, session: &mut Session) -> Result<(), tokio_postgres::Error> {
-        if session.client.is_closed() {
-            return session.client.check_connection().await;
-        }
-        Ok(())
-    }
-
-    fn has_broken(&self, session: &mut Session) -> bool {
-        session.abandoned || self.inner.has_broken(&mut session.client)
+impl error::Error for Unopened {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.0)
     }
 }

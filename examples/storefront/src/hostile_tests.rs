@@ -27,9 +27,10 @@ const USER: &str = r#"{"name":"Ada","email":"ada@example.org","city":"Cork"}"#;
 const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
 
 /// A shop whose database refuses connections.
-fn shop(caching: &Caching) -> Router {
+async fn shop(caching: &Caching) -> Router {
     let prometheus = PrometheusBuilder::new().build_recorder().handle();
-    router(Arc::new(Shop::new(Database::unreachable(), caching, prometheus).unwrap()))
+    let db = Database::unreachable().await;
+    router(Arc::new(Shop::new(db, caching, prometheus).unwrap()), None)
 }
 
 async fn send(shop: &Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -56,7 +57,7 @@ fn code(body: &Value) -> &str {
 
 #[tokio::test]
 async fn each_mistake_has_its_own_answer() {
-    let shop = shop(&Caching::Local);
+    let shop = shop(&Caching::Local).await;
     let large = "x".repeat(BODY_LIMIT + 1);
     let nul = PRODUCT.replace("Lamp", r"La\u0000mp");
     let extra = PRODUCT.replace('{', r#"{"id":2,"#);
@@ -103,7 +104,7 @@ async fn each_mistake_has_its_own_answer() {
 
 #[tokio::test]
 async fn a_body_must_be_declared_and_whole() {
-    let shop = shop(&Caching::Local);
+    let shop = shop(&Caching::Local).await;
     for declared in [None, Some("text/plain"), Some("application/xml"), Some("json")] {
         let mut undeclared = request(Method::PUT, "/products/1", PRODUCT);
         undeclared.headers_mut().remove(header::CONTENT_TYPE);
@@ -136,6 +137,7 @@ impl axum::body::HttpBody for Cut {
 #[tokio::test]
 async fn the_allow_header_names_the_methods() {
     let response = shop(&Caching::Local)
+        .await
         .oneshot(request(Method::DELETE, "/users/1/orders", Body::empty()))
         .await
         .unwrap();
@@ -147,7 +149,7 @@ async fn without_a_database_good_requests_are_told_to_come_again() {
     // Nor with a Redis that is not there.
     let redis = RedisStore::open("redis://127.0.0.1:1/").unwrap();
     for caching in [Caching::Local, Caching::Off, Caching::Shared(redis)] {
-        let shop = shop(&caching);
+        let shop = shop(&caching).await;
         for (method, path, body) in [
             (Method::GET, "/products/1", ""),
             (Method::GET, "/users/1", ""),
@@ -227,7 +229,7 @@ proptest! {
     ) {
         let path = shape.replace("ID", &id);
         let (status, body) =
-            runtime().block_on(async { send(&shop(&Caching::Local), request(method, &path, PRODUCT)).await });
+            runtime().block_on(async { send(&shop(&Caching::Local).await, request(method, &path, PRODUCT)).await });
         prop_assert!(status.is_client_error(), "{} for {}", status, path);
         code(&body);
     }
@@ -238,7 +240,7 @@ proptest! {
         path in prop::sample::select(vec!["/products/1", "/users/1"]),
     ) {
         let (status, body) =
-            runtime().block_on(async { send(&shop(&Caching::Local), request(Method::PUT, path, bytes)).await });
+            runtime().block_on(async { send(&shop(&Caching::Local).await, request(Method::PUT, path, bytes)).await });
         prop_assert!(status.is_client_error(), "{} for {}", status, path);
         code(&body);
     }

@@ -14,6 +14,8 @@ mod redis_url;
 mod rng;
 mod seed;
 mod serve;
+mod servers;
+mod sessions;
 mod shutdown;
 mod statements;
 mod users;
@@ -25,13 +27,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tokio_postgres::Config;
+use serde::Serialize;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::redis_url::RedisUrl;
+use crate::servers::Servers;
 
 /// A shop on PostgreSQL, and the load to measure it.
 #[derive(Debug, Parser)]
@@ -68,13 +71,19 @@ enum Command {
         #[command(flatten)]
         options: load::Options,
     },
+    /// Lets users in who look at what they have just written, and counts what they miss.
+    Visit {
+        #[command(flatten)]
+        options: load::visit::Options,
+    },
 }
 
 #[derive(Args, Debug)]
 struct DatabaseUrl {
-    /// postgres://user:password@host:port/database
+    /// postgres://user:password@host:port/database; of a primary and its replicas, the URL of
+    /// each, in any order, with commas between.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: Config,
+    database_url: Servers,
 }
 
 #[tokio::main]
@@ -118,15 +127,22 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Load { options } => {
             let json = options.json;
-            let report = load::run(options).await?;
-            if json {
-                println!("{}", serde_json::to_string(&report)?);
-            } else {
-                println!("{report}");
-            }
-            Ok(())
+            print(&load::run(options).await?, json)
+        }
+        Command::Visit { options } => {
+            let json = options.json;
+            print(&load::visit::run(options).await?, json)
         }
     }
+}
+
+fn print<T: Serialize + fmt::Display>(report: &T, json: bool) -> Result<(), Box<dyn Error>> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
 }
 
 /// The rows are there, and a cache that shows others could not be cleared.
@@ -158,4 +174,16 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use cache_aside::{Batch, CacheKey, KeyEncoder};
+use cache_aside::{CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
@@ -115,13 +115,12 @@ impl Products {
 
     /// The one way to read a product.
     pub(crate) async fn get(&self, id: ProductId) -> Result<Option<Arc<Product>>, Error> {
-        let db = &self.db;
-        self.reads.get(&id, || by_id(db.clone(), id)).await
+        self.reads.get(&self.db, &id, |db| by_id(db, id)).await
     }
 
-    /// Call it after every write to this product that was sent, whatever came of it.
+    /// Call it after every write to this product that may have happened.
     pub(crate) async fn changed(&self, id: ProductId) {
-        self.reads.invalidate(&id).await;
+        self.reads.invalidate(&self.db, &id).await;
     }
 
     /// Loads the whole catalogue into the cache, and says how many products that are.
@@ -131,10 +130,8 @@ impl Products {
     /// When a part of it cannot be loaded.
     pub(crate) async fn warm(&self) -> Result<usize, Error> {
         let ids = self.db.query(Statement::ProductIds, &[]).await?;
-        let db = &self.db;
-        self.reads
-            .warm(ids.iter().map(|row| ProductId(row.get(0))), |ids| by_ids(db.clone(), ids))
-            .await
+        let ids = ids.iter().map(|row| ProductId(row.get(0)));
+        self.reads.warm(&self.db, ids, by_ids).await
     }
 
     async fn revise(&self, id: ProductId, new: Revision) -> Result<Option<Product>, Error> {
@@ -145,8 +142,7 @@ impl Products {
                 &[&id.0, &new.name, &new.description, &new.price_cents, &new.stock],
             )
             .await;
-        // An error leaves open whether it was committed, unless nothing was sent.
-        if !row.as_ref().is_err_and(DbError::is_unsent) {
+        if row.as_ref().map_or_else(DbError::may_have_happened, |_| true) {
             self.changed(id).await;
         }
         Ok(row?.as_ref().map(Product::from))
@@ -160,7 +156,7 @@ async fn by_id(db: Database, id: ProductId) -> Result<Option<Product>, DbError> 
 
 async fn by_ids(
     db: Database,
-    ids: Batch<ProductId>,
+    ids: Vec<ProductId>,
 ) -> Result<Vec<(ProductId, Product)>, DbError> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let rows = db.query(Statement::ProductsByIds, &[&ids]).await?;

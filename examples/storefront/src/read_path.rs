@@ -1,16 +1,24 @@
 //! One way to read by key, with or without a cache before the database.
+//!
+//! A cache is filled by tasks of its own, which know of no session, from replicas that lag. So
+//! a change is invalidated at its position in the database's log, and a load reads where that
+//! position has been reached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cache_aside::{Batch, BuildError, CacheAside, CacheBuilder, CacheKey, Moka, RedisStore};
+use cache_aside::{
+    Batch, BuildError, CacheAside, CacheBuilder, CacheKey, LoadContext, Loaded, Moka,
+    RedisStore, VersionFloor,
+};
 use metrics::{Counter, Unit, counter, describe_counter};
+use rw_split::WalPosition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::error::Error;
 
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
@@ -22,6 +30,10 @@ pub(crate) const SCHEMA: u32 = 1;
 /// For how long a process may show its own copy of what is in Redis, although another
 /// process has changed it.
 pub(crate) const COPIES: Duration = Duration::from_secs(1);
+
+/// The version of a change that may still be committed, since its outcome is not known. For as
+/// long as the cache remembers versions, what is loaded is fresh, and not kept.
+const UNKNOWN: [u8; 16] = [0xFF; 16];
 
 /// Room for every product of a seeded shop, and for a fifth more.
 const ENTRIES: usize = 120_000;
@@ -106,16 +118,25 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     /// When it has to be loaded, and cannot be.
     pub(crate) async fn get<F>(
         &self,
+        db: &Database,
         key: &K,
-        load: impl FnOnce() -> F,
+        load: impl FnOnce(Database) -> F,
     ) -> Result<Option<Arc<V>>, Error>
     where
         F: Future<Output = Result<Option<V>, DbError>> + Send + 'static,
     {
-        match self {
-            Self::Database => Ok(load().await?.map(Arc::new)),
-            Self::Cache(cached) => Ok(cached.cache.get_or_load(key, |_| load()).await?),
-        }
+        let Self::Cache(cached) = self else {
+            return Ok(load(db.clone()).await?.map(Arc::new));
+        };
+        let load = |cx: LoadContext<K>| {
+            let (load, db) = (load(db.clone()), db.clone());
+            async move {
+                // Within the future: the floor is not known before it runs.
+                let (value, version) = fresh(&db, cx.version_floor(), load).await?;
+                Ok::<_, DbError>(kept(value.into(), version))
+            }
+        };
+        Ok(cached.cache.get_or_load(key, load).await?)
     }
 
     /// Makes sure that no read of this process shows what `key` had before, and with a shared
@@ -124,9 +145,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     /// It does not fail, for the change is saved, and to say otherwise would be wrong. Where
     /// Redis does not acknowledge, that is counted, and tried again in the background; until
     /// then other processes may show the old state, and this one does not.
-    pub(crate) async fn invalidate(&self, key: &K) {
+    pub(crate) async fn invalidate(&self, db: &Database, key: &K) {
         let Self::Cache(Cached { name, cache, unheard, unannounced }) = self else { return };
-        match cache.invalidate(key).await {
+        let invalidated = if db.has_replicas() {
+            let version = db.written_at().map_or(UNKNOWN, <[u8; 16]>::from);
+            cache.invalidate_at(key, version).await
+        } else {
+            cache.invalidate(key).await
+        };
+        match invalidated {
             Ok(()) => {
                 if unheard.swap(false, Ordering::Relaxed) {
                     info!(cache = name, "Redis hears of changes again");
@@ -166,14 +193,93 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     /// When some could not be loaded.
     pub(crate) async fn warm<F>(
         &self,
+        db: &Database,
         keys: impl IntoIterator<Item = K>,
-        load: impl Fn(Batch<K>) -> F,
+        load: impl Fn(Database, Vec<K>) -> F,
     ) -> Result<usize, Error>
     where
         F: Future<Output = Result<Vec<(K, V)>, DbError>> + Send + 'static,
     {
         let Self::Cache(Cached { cache, .. }) = self else { return Ok(0) };
+        let load = |batch: Batch<K>| {
+            let (load, db) = (load(db.clone(), batch.to_vec()), db.clone());
+            async move {
+                let (rows, version) = fresh(&db, batch.version_floor(), load).await?;
+                let rows =
+                    rows.into_iter().map(|(key, value)| (key, kept(value.into(), version)));
+                Ok::<_, DbError>(rows.collect::<Vec<_>>())
+            }
+        };
         let report = cache.warm(keys, load).batch(500).concurrency(4).run().await;
         report.error.map_or(Ok(report.present), |e| Err(e.into()))
+    }
+}
+
+/// Runs `load` on a server that has what `floor` asks for. Returns how new what it brings is
+/// at least, if it had to be.
+async fn fresh<T>(
+    db: &Database,
+    floor: VersionFloor,
+    load: impl Future<Output = Result<T, DbError>>,
+) -> Result<(T, Option<WalPosition>), DbError> {
+    if !db.has_replicas() || cfg!(broken = "no_version_floor") {
+        return Ok((load.await?, None));
+    }
+    let position = match wanted(floor) {
+        Wanted::Any => None,
+        Wanted::AtLeast(position) => Some(position),
+        Wanted::Latest => Some(db.position_now().await?),
+    };
+    Ok((db.reading_from(position, load).await?, position))
+}
+
+/// How new a load has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    AtLeast(WalPosition),
+    /// As new as what is committed by now.
+    Latest,
+}
+
+fn wanted(floor: VersionFloor) -> Wanted {
+    match floor {
+        VersionFloor::None => Wanted::Any,
+        VersionFloor::AtLeast(version) if *version.as_bytes() != UNKNOWN => {
+            Wanted::AtLeast(WalPosition::from(*version.as_bytes()))
+        }
+        VersionFloor::AtLeast(_) | VersionFloor::Unknown => Wanted::Latest,
+    }
+}
+
+fn kept<V>(value: Loaded<V>, version: Option<WalPosition>) -> Loaded<V> {
+    match version {
+        Some(version) => value.version(<[u8; 16]>::from(version)),
+        None => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_aside::Version;
+
+    use super::*;
+
+    #[test]
+    fn a_load_is_as_new_as_what_was_invalidated() {
+        let version = Version::from((1, 0x0300_0028));
+        let position = WalPosition::from(*version.as_bytes());
+        assert_eq!(wanted(VersionFloor::AtLeast(version)), Wanted::AtLeast(position));
+        assert_eq!(wanted(VersionFloor::None), Wanted::Any);
+        assert_eq!(wanted(VersionFloor::Unknown), Wanted::Latest);
+    }
+
+    /// No server has come that far, and the router would take it for a forged one.
+    #[test]
+    fn a_change_without_a_position_is_asked_for_at_the_primary_and_not_kept() {
+        let unknown = Version::from(UNKNOWN);
+        assert_eq!(wanted(VersionFloor::AtLeast(unknown)), Wanted::Latest);
+        let furthest = Version::from((u64::from(u32::MAX), u64::MAX));
+        assert!(furthest < unknown, "whatever a load brings is below it");
     }
 }

@@ -1,13 +1,16 @@
 //! Fills the shop with made-up goods, people and orders: the same ones for the same seed.
 
+use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
-use tokio_postgres::{Client, Config, NoTls, Transaction};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Client, NoTls, Transaction};
 
 use crate::rng::Rng;
+use crate::servers::Servers;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -49,15 +52,10 @@ pub(crate) struct Seeded {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or refuses a statement; nothing has changed then.
-pub(crate) async fn run(
-    mut config: Config,
-    sizes: Sizes,
-) -> Result<Seeded, tokio_postgres::Error> {
-    config.connect_timeout(Duration::from_secs(5)).application_name("storefront-seed");
-    let (mut client, connection) = config.connect(NoTls).await?;
-    // It ends with `client`, whose calls report its errors.
-    let _connection = tokio::spawn(connection);
+/// When no server of `servers` that takes writes can be reached, or it refuses a statement;
+/// nothing has changed then.
+pub(crate) async fn run(servers: Servers, sizes: Sizes) -> Result<Seeded, Box<dyn Error>> {
+    let mut client = primary(servers).await?;
     let start = Instant::now();
     let orders = u64::from(sizes.users) * u64::from(sizes.orders_per_user);
 
@@ -82,6 +80,24 @@ pub(crate) async fn run(
         seed: sizes.seed,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// A connection to the server that takes writes.
+async fn primary(servers: Servers) -> Result<Client, Box<dyn Error>> {
+    let mut refusal = None;
+    for mut config in servers.0 {
+        config.connect_timeout(Duration::from_secs(5)).application_name("storefront-seed");
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        match config.connect(NoTls).await {
+            Ok((client, connection)) => {
+                // It ends with `client`, whose calls report its errors.
+                tokio::spawn(connection);
+                return Ok(client);
+            }
+            Err(e) => refusal = Some(e),
+        }
+    }
+    Err(refusal.map_or_else(|| "no server is given".into(), Into::into))
 }
 
 async fn products(tx: &Transaction<'_>, sizes: Sizes) -> Result<(), tokio_postgres::Error> {

@@ -1,26 +1,28 @@
 //! `storefront serve`: from the options to a server that ends in good order.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
+use axum::Router;
 use axum::serve::ListenerExt;
 use cache_aside::BuildError;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rw_split::ConsistencyLayer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{interval, sleep};
-use tokio_postgres::Config;
 use tracing::{info, warn};
 
 use crate::app::{Shop, router};
-use crate::db::{Database, DbError};
+use crate::db::{Database, Reads};
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
+use crate::servers::Servers;
+use crate::sessions;
 use crate::shutdown::asked_to_stop;
 
 /// How long requests in flight may take after the process was asked to stop.
@@ -41,9 +43,14 @@ pub(crate) struct Options {
     /// Loads the whole catalogue into the cache before the shop is ready.
     #[arg(long)]
     warm: bool,
-    /// The most connections to the database.
+    /// The most connections to each server of the database.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
+    /// With replicas: which servers reads may go to.
+    #[arg(long, value_enum, default_value_t)]
+    reads: Reads,
+    #[command(flatten)]
+    sessions: sessions::Cookies,
 }
 
 /// Where reads are cached.
@@ -67,6 +74,14 @@ impl Options {
             (Cache::Local | Cache::Shared, _) => Caching::Local,
         })
     }
+
+    /// Sessions, where reads may go to a server that lags.
+    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, String> {
+        match &servers.0[..] {
+            [_] => Ok(None),
+            _ => self.sessions.layer(self.listen).map(Some),
+        }
+    }
 }
 
 /// Serves until SIGTERM or Ctrl-C. The first line on stdout is the shop's URL, printed when
@@ -75,15 +90,16 @@ impl Options {
 /// # Errors
 ///
 /// When the shop cannot start.
-pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dyn Error>> {
     if options.warm && options.cache == Cache::Off {
         return Err("--warm fills the cache, and --cache off leaves it out; drop one".into());
     }
     let caching = options.caching()?;
+    let sessions = options.sessions(&servers)?;
     let stop = asked_to_stop()?;
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
-    let db = Database::connect(config, options.connections).await.map_err(Startup)?;
+    let db = Database::connect(servers.0, options.connections, options.reads).await?;
     let shop = Arc::new(Shop::new(db, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
@@ -94,7 +110,7 @@ pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn 
 
     announce(listener.local_addr()?)?;
     tokio::select! {
-        served = serve(listener, Arc::clone(&shop), stop) => served?,
+        served = serve(listener, router(shop, sessions), stop) => served?,
         () = upkeep(prometheus) => {}
     }
     info!("stopped");
@@ -103,7 +119,7 @@ pub(crate) async fn run(config: Config, options: Options) -> Result<(), Box<dyn 
 
 async fn serve(
     listener: TcpListener,
-    shop: Arc<Shop>,
+    router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let listener = listener.tap_io(|tcp| {
@@ -112,7 +128,7 @@ async fn serve(
         }
     });
     let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router(shop)).with_graceful_shutdown(async move {
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
         info!("asked to stop: finishing what is in flight");
         // Nobody listens only if the server has ended already.
@@ -140,26 +156,5 @@ async fn upkeep(prometheus: PrometheusHandle) {
     loop {
         every.tick().await;
         prometheus.run_upkeep();
-    }
-}
-
-/// Why the shop could not open, with the way out.
-#[derive(Debug)]
-struct Startup(DbError);
-
-impl fmt::Display for Startup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_unseeded() {
-            "the database has no shop in it yet; run `storefront seed` with the same \
-             --database-url first"
-        } else {
-            "cannot open the database; check --database-url and that the server runs"
-        })
-    }
-}
-
-impl Error for Startup {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
     }
 }

@@ -112,7 +112,24 @@ impl Statement {
 
 #[cfg(test)]
 mod tests {
+    use rw_split::{RwSplit, Target};
+
     use super::*;
+
+    /// What the router sees in them needs no server: a read that it does not know to be one
+    /// would silently be the primary's.
+    #[test]
+    fn reads_are_known_to_be_reads_and_writes_to_be_writes() {
+        for statement in Statement::ALL {
+            let writes = matches!(
+                statement,
+                Statement::UpdateProduct | Statement::UpdateUser | Statement::PlaceOrder
+            );
+            let route = RwSplit::route(statement.sql());
+            let expected = if writes { Target::Primary } else { Target::Replica };
+            assert_eq!(route.target(), expected, "{}: {route}", statement.label());
+        }
+    }
 
     #[test]
     fn all_is_in_the_order_of_the_variants() {

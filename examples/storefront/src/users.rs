@@ -120,14 +120,12 @@ impl Users {
 
     /// The one way to read a profile.
     pub(crate) async fn profile(&self, id: UserId) -> Result<Option<Arc<Profile>>, Error> {
-        let db = &self.db;
-        self.profiles.get(&id, || profile_of(db.clone(), id)).await
+        self.profiles.get(&self.db, &id, |db| profile_of(db, id)).await
     }
 
-    /// Call it after every write that this user's profile shows and that was sent, whatever
-    /// came of it.
+    /// Call it after every write that this user's profile shows and that may have happened.
     pub(crate) async fn changed(&self, id: UserId) {
-        self.profiles.invalidate(&id).await;
+        self.profiles.invalidate(&self.db, &id).await;
     }
 
     async fn revise(&self, id: UserId, new: Revision) -> Result<Option<Account>, Error> {
@@ -135,8 +133,7 @@ impl Users {
             .db
             .query_opt(Statement::UpdateUser, &[&id.0, &new.name, &new.email, &new.city])
             .await;
-        // An error leaves open whether it was committed, unless nothing was sent.
-        if !row.as_ref().is_err_and(DbError::is_unsent) {
+        if row.as_ref().map_or_else(DbError::may_have_happened, |_| true) {
             self.changed(id).await;
         }
         match row {

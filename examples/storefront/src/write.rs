@@ -1,18 +1,27 @@
 //! Writes that finish what they began.
 
+use rw_split::ConsistencyScope;
+
 use crate::error::Error;
 
 /// Runs `write` to its end, even when the client hangs up and the handler is dropped:
 /// a commit must not be left without its invalidation.
 ///
-/// The task lives as long as the write; nobody holds it, so nobody can stop it half way.
+/// The task lives as long as the write; nobody holds it, so nobody can stop it half way. It
+/// is of the handler's session, which a task does not inherit: the answer's cookies say what
+/// was written.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     write: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     if cfg!(broken = "no_detached_write") {
         return write.await;
     }
-    match tokio::spawn(write).await {
+    let session = ConsistencyScope::current().filter(|_| !cfg!(broken = "no_session_in_task"));
+    let task = match session {
+        Some(session) => tokio::spawn(async move { session.enter(write).await }),
+        None => tokio::spawn(write),
+    };
+    match task.await {
         Ok(outcome) => outcome,
         // It panicked, which the panic hook has reported, or the runtime is going down.
         Err(_) => Err(Error::internal()),

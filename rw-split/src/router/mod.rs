@@ -5,6 +5,7 @@ mod catalogue;
 mod op;
 mod pinned;
 mod place;
+mod position;
 mod query;
 mod read;
 mod stream;

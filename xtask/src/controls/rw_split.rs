@@ -87,4 +87,22 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a replica is trusted only on the new timeline",
         test: Test::live("rw_split", "checker::scenarios::under_a_split"),
     },
+    Control {
+        krate: "rw-split",
+        broken: "no_version_floor",
+        protection: "a cache's load is given the position that was invalidated",
+        test: Test::live(
+            "rw_split",
+            "cached::a_load_of_another_process_is_not_older_than_the_invalidation",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "no_version_floor",
+        protection: "the same while loads and writes overlap",
+        test: Test::live(
+            "rw_split",
+            "cached::no_read_that_begins_after_an_invalidation_is_older",
+        ),
+    },
 ];

@@ -19,4 +19,22 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a client that hangs up leaves no old page, on a real server",
         test: Test::live("storefront", "a_client_that_hangs_up_leaves_no_old_page"),
     },
+    Control {
+        krate: "storefront",
+        broken: "no_session_in_task",
+        protection: "a write in a task of its own is its session's",
+        test: Test::live(
+            "storefront",
+            "replicas::a_user_reads_what_the_user_wrote_on_every_process",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_version_floor",
+        protection: "a load of the cache reads where the last change is",
+        test: Test::live(
+            "storefront",
+            "replicas::what_is_cached_for_all_is_not_older_than_its_last_change",
+        ),
+    },
 ];

@@ -1,7 +1,9 @@
 //! The storefront on a PostgreSQL of its own: without a cache, with one in its
-//! process, and as two processes that share one in a Redis, which is killed.
+//! process, and as two processes that share one in a Redis, which is killed. Or, with
+//! `--lag`, on a primary and replicas.
 
 mod outage;
+mod replicas;
 mod shop;
 mod table;
 
@@ -23,11 +25,13 @@ pub(crate) struct Options {
     once: bool,
     yes: bool,
     seconds: u32,
+    /// How far replicas are behind, if it is them that are to be shown.
+    lag: Option<Duration>,
 }
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { once: false, yes: false, seconds: 6 };
+        let mut options = Self { once: false, yes: false, seconds: 6, lag: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
@@ -39,11 +43,31 @@ impl Options {
                         .filter(|seconds| (1..=600).contains(seconds))
                         .ok_or("`--seconds` takes a number from 1 to 600")?;
                 }
+                "--lag" => {
+                    let lag = words.next().and_then(|lag| duration(lag));
+                    options.lag =
+                        Some(lag.ok_or(
+                            "`--lag` takes a time from 10ms to 10s, such as 1s or 250ms",
+                        )?);
+                }
                 other => return Err(format!("`cargo xtask demo` does not know `{other}`")),
             }
         }
         Ok(options)
     }
+}
+
+/// `1s`, `1.5s`, `250ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    let seconds: f64 = number.parse().ok()?;
+    let duration = Duration::try_from_secs_f64(seconds * unit).ok()?;
+    (Duration::from_millis(10)..=Duration::from_secs(10))
+        .contains(&duration)
+        .then_some(duration)
 }
 
 /// Requests a second at which latencies are compared: at full speed they would be
@@ -64,6 +88,9 @@ const MODES: [Mode; 3] = [
 ];
 
 pub(crate) fn run(options: Options) -> Result<(), String> {
+    if let Some(lag) = options.lag {
+        return replicas::run(options, lag);
+    }
     let began = Instant::now();
     servers::provide(&[Need::Postgres, Need::Redis], options.yes)?;
     step(&["build", "--release", "--package", "storefront"])?;
@@ -85,7 +112,7 @@ async fn show(options: Options, began: Instant) -> Result<(), String> {
         // The same rows for each: orders use up stock.
         println!("\n== {name}: {}", storefront.seed().await?.trim());
         for n in 0..processes {
-            open.push(storefront.open(n, options).await?);
+            open.push(storefront.open(&n.to_string(), options).await?);
         }
         println!(
             "== {name}: {seconds} s as fast as it answers, {seconds} s at {RATE} requests/s"
@@ -111,15 +138,7 @@ async fn show(options: Options, began: Instant) -> Result<(), String> {
 
     if !options.once {
         println!("\nThe shop's two processes and their warm cache are open until Ctrl-C:");
-        for (shop, path) in open
-            .iter()
-            .flat_map(|shop| ["/products/1", "/users/1", "/metrics"].map(|p| (shop, p)))
-        {
-            println!("  curl {}{path}", shop.url());
-        }
-        tokio::signal::ctrl_c()
-            .await
-            .map_err(|error| format!("no Ctrl-C is heard: {error}"))?;
+        wait_for_ctrl_c(&open, &["/products/1", "/users/1", "/metrics"]).await?;
     }
     close(&mut open).await?;
     let stopped = async {
@@ -132,9 +151,39 @@ async fn show(options: Options, began: Instant) -> Result<(), String> {
         .map_err(text)
 }
 
+/// Says where the shops are, and waits.
+async fn wait_for_ctrl_c(
+    shops: impl IntoIterator<Item = &Shop>,
+    paths: &[&str],
+) -> Result<(), String> {
+    for shop in shops {
+        for path in paths {
+            println!("  curl {}{path}", shop.url());
+        }
+    }
+    tokio::signal::ctrl_c().await.map_err(|error| format!("no Ctrl-C is heard: {error}"))
+}
+
 async fn close(shops: &mut Vec<Shop>) -> Result<(), String> {
     for shop in shops.drain(..) {
         shop.close().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_is_a_time_with_its_unit() {
+        let lag = |text| Options::parse(&["--lag", text]).map(|options| options.lag);
+        assert_eq!(lag("1s"), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(lag("1.5s"), Ok(Some(Duration::from_millis(1_500))));
+        assert_eq!(lag("250ms"), Ok(Some(Duration::from_millis(250))));
+        for wrong in ["", "1", "s", "-1s", "0s", "11s", "NaNs", "1e99s", "1min"] {
+            assert!(lag(wrong).is_err(), "{wrong}");
+        }
+        assert!(Options::parse(&["--lag"]).is_err());
+    }
 }

@@ -17,8 +17,9 @@ const OPENING: Duration = Duration::from_secs(60);
 /// The program, and the servers that it is used on.
 pub(crate) struct Storefront {
     program: PathBuf,
-    database: String,
-    redis: String,
+    /// What the program is told in the environment: others on the machine can read its
+    /// arguments.
+    settings: Vec<(&'static str, String)>,
     folder: Folder,
 }
 
@@ -30,20 +31,34 @@ pub(crate) struct Shop {
 
 impl Storefront {
     pub(crate) async fn new(database: String, redis: String) -> Result<Self, String> {
+        Self::with(vec![("DATABASE_URL", database), ("REDIS_URL", redis)]).await
+    }
+
+    /// On a primary and its replicas, with a key for what sessions carry.
+    pub(crate) async fn on_replicas(urls: &[String], key: &str) -> Result<Self, String> {
+        Self::with(vec![("DATABASE_URL", urls.join(",")), ("TOKEN_KEY", key.to_owned())]).await
+    }
+
+    async fn with(settings: Vec<(&'static str, String)>) -> Result<Self, String> {
         let program = target().join("release").join("storefront");
         let folder = Folder::new("demo").await.map_err(|error| error.to_string())?;
-        Ok(Self { program, database, redis, folder })
+        Ok(Self { program, settings, folder })
     }
 
     /// Fills the database anew, and clears the cache in Redis; returns what was done.
     pub(crate) async fn seed(&self) -> Result<String, String> {
-        self.finish("seed", &["seed"]).await
+        self.seed_with(&[]).await
     }
 
-    /// Opens process `n` of a shop.
-    pub(crate) async fn open(&self, n: usize, mode: &[&str]) -> Result<Shop, String> {
+    /// [`seed`](Self::seed), in other sizes.
+    pub(crate) async fn seed_with(&self, sizes: &[&str]) -> Result<String, String> {
+        self.finish("seed", &[&["seed"], sizes].concat()).await
+    }
+
+    /// Opens a process of a shop, called `name`.
+    pub(crate) async fn open(&self, name: &str, mode: &[&str]) -> Result<Shop, String> {
         let words = [&["serve", "--listen", "127.0.0.1:0"], mode].concat();
-        let name = format!("serve-{n}");
+        let name = format!("serve-{name}");
         let process = self.start(&name, &words).await?;
         let ready = async {
             loop {
@@ -78,6 +93,22 @@ impl Storefront {
         serde_json::from_str(&report).map_err(|error| format!("the load's report: {error}"))
     }
 
+    /// Lets users in to the processes of a shop; returns the report.
+    pub(crate) async fn visit(
+        &self,
+        shops: &[Shop],
+        options: &[String],
+    ) -> Result<Value, String> {
+        let mut words = vec!["visit", "--json"];
+        words.extend(shops.iter().flat_map(|shop| ["--url", &shop.url]));
+        words.extend(options.iter().map(String::as_str));
+        // Several are under way at once, each with an output of its own.
+        let name =
+            format!("visit-{}", shops.first().map_or("", |shop| shop.url())).replace('/', "");
+        let report = self.finish(&name, &words).await?;
+        serde_json::from_str(&report).map_err(|error| format!("the visit's report: {error}"))
+    }
+
     /// Runs one command to its end; returns what it printed.
     async fn finish(&self, name: &str, words: &[&str]) -> Result<String, String> {
         let status = self.start(name, words).await?.wait().await;
@@ -94,9 +125,7 @@ impl Storefront {
         command
             .args(words)
             .current_dir("/")
-            // Not as an argument, which others on the machine can read.
-            .env("DATABASE_URL", &self.database)
-            .env("REDIS_URL", &self.redis)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             // That Redis is away is said once, by the demo.
             .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")
             .stdin(Stdio::null())

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::jar::Jar;
 use super::mix::Planned;
 
 /// How long a request may take, its connection included.
@@ -106,7 +107,20 @@ impl Client {
     ///
     /// Without a 2xx answer. The next call opens a new connection where this one broke.
     pub(crate) async fn send(&mut self, planned: &Planned) -> Result<Bytes, Failure> {
-        match timeout(PATIENCE, self.exchange(planned)).await {
+        self.send_as(&mut Jar::default(), planned).await
+    }
+
+    /// [`send`](Self::send), with the cookies of `jar`, which keeps those of the answer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub(crate) async fn send_as(
+        &mut self,
+        jar: &mut Jar,
+        planned: &Planned,
+    ) -> Result<Bytes, Failure> {
+        match timeout(PATIENCE, self.exchange(jar, planned)).await {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(failure @ Failure::Status(_))) => Err(failure),
             Ok(Err(failure)) => {
@@ -131,7 +145,7 @@ impl Client {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    async fn exchange(&mut self, planned: &Planned) -> Result<Bytes, Failure> {
+    async fn exchange(&mut self, jar: &mut Jar, planned: &Planned) -> Result<Bytes, Failure> {
         let body = planned.body.clone().map_or_else(Bytes::new, Bytes::from);
         let mut request = Request::builder()
             .method(planned.method)
@@ -140,11 +154,15 @@ impl Client {
         if planned.body.is_some() {
             request = request.header("content-type", "application/json");
         }
+        if let Some(cookies) = jar.header() {
+            request = request.header("cookie", cookies);
+        }
         let request = request.body(Full::new(body)).expect("planned requests are well formed");
 
         let response = self.ready().await?.send_request(request).await;
         let response = response.map_err(|_| Failure::Transport)?;
         let status = response.status();
+        jar.keep(response.headers());
         let body = whole(response).await?;
         if status.is_success() { Ok(body) } else { Err(Failure::Status(status.as_u16())) }
     }

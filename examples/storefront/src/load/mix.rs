@@ -102,11 +102,16 @@ impl Mix {
     }
 }
 
-fn get(kind: Kind, path: String) -> Planned {
+pub(super) fn get(kind: Kind, path: String) -> Planned {
     Planned { kind, method: "GET", path, body: None }
 }
 
-fn send(kind: Kind, method: &'static str, path: String, body: &serde_json::Value) -> Planned {
+pub(super) fn send(
+    kind: Kind,
+    method: &'static str,
+    path: String,
+    body: &serde_json::Value,
+) -> Planned {
     Planned { kind, method, path, body: Some(body.to_string()) }
 }
 

@@ -1,11 +1,13 @@
 //! `storefront load`: a shop's day, sent at a given rate or as fast as answers come.
 
 mod client;
+mod jar;
 mod mix;
 mod replay;
 mod report;
 mod schedule;
 mod scrape;
+pub(crate) mod visit;
 mod zipf;
 
 use std::error::Error;

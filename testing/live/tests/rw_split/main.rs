@@ -5,6 +5,7 @@
 
 mod basics;
 mod bed;
+mod cached;
 mod checker;
 mod failover;
 mod statements;

@@ -13,6 +13,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Names in lower case, each line with its end.
     head: String,
+    /// What it sets, as it was written.
+    pub(crate) cookies: Vec<String>,
     pub(crate) body: String,
 }
 
@@ -79,8 +81,11 @@ impl Connection {
             }
         }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let head = head.to_ascii_lowercase();
-        let mut answer = Answer { status: status.unwrap(), head, body: String::new() };
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        let set = lines.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+        let cookies = set.map(|(_, cookie)| cookie.to_owned()).collect();
+        let (status, head, body) = (status.unwrap(), head.to_ascii_lowercase(), String::new());
+        let mut answer = Answer { status, head, cookies, body };
         let length =
             answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
