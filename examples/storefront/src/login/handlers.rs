@@ -19,7 +19,7 @@ use super::accounts::claims;
 use super::passwords::Password;
 use super::{Login, SCOPES};
 use crate::error::Error;
-use crate::input::Body;
+use crate::input::{self, Body};
 
 /// The body of `POST /login`.
 #[derive(Debug, Deserialize)]
@@ -39,6 +39,7 @@ pub(super) async fn log_in(
     headers: HeaderMap,
     Body(Credentials { email, password }): Body<Credentials>,
 ) -> Result<Response, Error> {
+    input::email("email", &email)?;
     login.limits.admit(peer.ip(), &email).map_err(|wait| {
         login.counts.limited.increment(1);
         Error::too_many(wait)

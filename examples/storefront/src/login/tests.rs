@@ -302,6 +302,8 @@ async fn a_bad_login_is_refused_before_any_work() {
         ("POST /login", &json, "{}", 422, "bad_fields"),
         ("POST /login", &json, r#"{"email":"a@b","password":7}"#, 422, "bad_fields"),
         ("POST /login", &json, r#"{"email":"a","password":"b","role":"x"}"#, 422, "bad_fields"),
+        ("POST /login", &json, r#"{"email":"a","password":"b"}"#, 422, "bad_field"),
+        ("POST /login", &json, r#"{"email":"a\u0000@b","password":"b"}"#, 422, "bad_field"),
         ("POST /login", &json, &giant, 413, "body_too_large"),
         // What another site's page may send without asking.
         (
