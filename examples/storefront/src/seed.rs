@@ -304,6 +304,7 @@ mod tests {
         assert_ne!(Person::new(7, 1), Person::new(7, 2));
         // Published figures rest on these rows: they change with intent only.
         assert_eq!(Goods::new(7, 1).name, "Patient Glass tray No. 1");
+        assert_eq!(Person::new(7, 1).email, "grace.kimura.1@example.org");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     /// Where sessions are kept: `off`, then there is no login and everybody may do everything,
     /// as in the demo; `memory`, for one process; or the URL of a Redis or a PostgreSQL,
     /// redis://… or postgres://….
-    #[arg(long, env = "LOGIN", hide_env_values = true, default_value = "off")]
+    #[arg(long, env = "LOGIN_STORE", hide_env_values = true, default_value = "off")]
     login: Sessions,
     /// The key that signs access tokens, the same for all processes of the shop, as
     /// `openssl genpkey -algorithm ed25519` makes one. Without it, `--login memory` makes one.

@@ -256,6 +256,7 @@ async fn start(folder: &Folder, name: &str, database: &str, words: &[&str]) -> P
         .current_dir("/")
         .env("DATABASE_URL", database)
         .env_remove("REDIS_URL")
+        .env_remove("LOGIN_STORE")
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(file("out").unwrap())
