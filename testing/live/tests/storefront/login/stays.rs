@@ -165,12 +165,13 @@ impl Visit {
         let ((one, first), (two, second)) = tokio::join!(loses, loses_not);
         let last = self.browser.settled().await.max(Some(first.max(second)));
         let within = last.is_some_and(|last| last - began < GRACE);
-        let mut logged_in = one.status == 200 && two.status == 200;
-        if logged_in {
-            self.token = access_token(&one);
-            logged_in = self.orders().await.status == 200;
+        let mut answers = vec![one, two];
+        if answers.iter().all(|answer| answer.status == 200) {
+            self.token = access_token(&answers[0]);
+            answers.push(self.orders().await);
         }
-        assert!(logged_in || !within, "user {} is logged out: {one:?}, {two:?}", self.user);
+        let logged_in = answers.iter().all(|answer| answer.status == 200);
+        assert!(logged_in || !within, "user {} is logged out: {answers:?}", self.user);
         Seen::count(if within { &seen.at_once } else { &seen.too_late });
         if !logged_in {
             Seen::count(&seen.logged_out);
