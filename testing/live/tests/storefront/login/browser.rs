@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::jar::{Jar, Page};
 use crate::http::{Answer, Connection};
+use crate::shop::DEADLINE;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -144,11 +145,19 @@ impl Browser {
         }
     }
 
-    /// Logs in; returns the access token.
+    /// Logs in; returns the access token. It comes again when the shop says so.
     pub(crate) async fn log_in(&self, shop: SocketAddr, email: &str) -> String {
-        let answer = self.try_log_in(shop, email, PASSWORD).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        access_token(&answer)
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.try_log_in(shop, email, PASSWORD).await;
+            if answer.status == 503 && Instant::now() < until {
+                let after = answer.header("retry-after").unwrap().parse().unwrap();
+                sleep(Duration::from_secs(after)).await;
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return access_token(&answer);
+        }
     }
 
     pub(crate) async fn try_log_in(
