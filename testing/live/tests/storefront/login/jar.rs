@@ -33,9 +33,8 @@ impl Jar {
         let (pair, attributes) = set.split_once(';').unwrap_or((set, ""));
         let (name, value) = pair.trim().split_once('=').ok_or("it has no name")?;
         let attribute = |wanted: &str| {
-            attributes.split(';').find_map(|attribute| {
-                let (name, value) =
-                    attribute.trim().split_once('=').unwrap_or((attribute.trim(), ""));
+            attributes.split(';').map(str::trim).find_map(|attribute| {
+                let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
                 name.eq_ignore_ascii_case(wanted).then_some(value)
             })
         };

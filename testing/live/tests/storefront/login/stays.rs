@@ -47,8 +47,9 @@ async fn two_tabs_that_lose_answers_stay_logged_in(store: Store) {
     let began = Instant::now();
     // These depend on the time: they have the machine for themselves.
     let mut visits = JoinSet::new();
-    for n in 0..WITHOUT_KEYS {
-        let (bed, seen, email) = (Arc::clone(&bed), Arc::clone(&seen), emails[n].clone());
+    let (without_keys, with_keys) = emails[..WITHOUT_KEYS + WITH_KEYS].split_at(WITHOUT_KEYS);
+    for (n, email) in without_keys.iter().cloned().enumerate() {
+        let (bed, seen) = (Arc::clone(&bed), Arc::clone(&seen));
         visits.spawn(async move {
             for _ in 0..LOGINS {
                 let mut visit = Visit::begin(&bed, n, &email).await;
@@ -64,10 +65,10 @@ async fn two_tabs_that_lose_answers_stay_logged_in(store: Store) {
     visits.join_all().await;
 
     let mut visits = JoinSet::new();
-    for n in WITHOUT_KEYS..WITHOUT_KEYS + WITH_KEYS {
-        let (bed, seen, email) = (Arc::clone(&bed), Arc::clone(&seen), emails[n].clone());
+    for (n, email) in with_keys.iter().cloned().enumerate() {
+        let (bed, seen) = (Arc::clone(&bed), Arc::clone(&seen));
         visits.spawn(async move {
-            let mut visit = Visit::begin(&bed, n, &email).await;
+            let mut visit = Visit::begin(&bed, WITHOUT_KEYS + n, &email).await;
             for _ in 0..ROUNDS {
                 tokio::time::sleep(PAUSE).await;
                 visit.round_with_key(&seen).await;
