@@ -17,8 +17,17 @@ use crate::policy::elect::{Observation, Role};
 /// may be old and is never too new; the receiver's is at hand where the role may
 /// see it (`pg_read_all_stats`), and a standby that has gone past the point where
 /// a timeline branches off cannot receive that timeline.
-pub(crate) const PROBE: &str = "SELECT pg_is_in_recovery(), \
-    (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint - 946684800000000, \
+///
+/// A server whose process is killed (as by a kernel short of memory) begins all
+/// over from its last restart point under the same postmaster: a standby may then
+/// show less than it did. Recovery from a crash discards the statistics, so the
+/// date of their reset tells these lives apart.
+macro_rules! probe {
+    ($started:literal) => {
+        concat!(
+            "SELECT pg_is_in_recovery(), (extract(epoch FROM ",
+            $started,
+            ") * 1000000)::bigint - 946684800000000, \
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
         ELSE pg_current_wal_insert_lsn() END, \
     CASE WHEN pg_is_in_recovery() THEN NULL \
@@ -27,7 +36,16 @@ pub(crate) const PROBE: &str = "SELECT pg_is_in_recovery(), \
     (SELECT timeline_id FROM pg_control_checkpoint()), \
     (SELECT system_identifier FROM pg_control_system()), \
     pg_size_bytes(current_setting('wal_segment_size')), \
-    current_setting('wal_block_size')::bigint";
+    current_setting('wal_block_size')::bigint"
+        )
+    };
+}
+
+pub(crate) const PROBE: &str = if cfg!(broken = "postmaster_start") {
+    probe!("pg_postmaster_start_time()")
+} else {
+    probe!("greatest(pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))")
+};
 
 /// Always the insert position, and always asked after the commit: with
 /// `synchronous_commit = off`, by role or by `SET LOCAL`, the written and the

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Statement;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::cluster::Cluster;
 use super::conn::{Conn, Identity, PROBE};
@@ -47,11 +47,11 @@ struct Line {
 }
 
 async fn watch(cluster: Weak<Cluster>, index: usize, polling: Polling) {
-    let mut line = None;
+    let (mut line, mut told) = (None, false);
     loop {
         let Some(cluster) = cluster.upgrade() else { return };
         let server = Arc::clone(&cluster.servers[index]);
-        let asked = timeout(polling.patience, ask(&cluster, index, &mut line)).await;
+        let asked = timeout(polling.patience, ask(&cluster, index, &mut line, &mut told)).await;
         let said = match asked {
             Ok(Some(identity)) => Some(identity.observation),
             Ok(None) | Err(_) => {
@@ -75,18 +75,29 @@ async fn watch(cluster: Weak<Cluster>, index: usize, polling: Polling) {
     }
 }
 
-async fn ask(cluster: &Cluster, index: usize, line: &mut Option<Line>) -> Option<Identity> {
+/// Why a connection is refused is `told` once, until one is not.
+async fn ask(
+    cluster: &Cluster,
+    index: usize,
+    line: &mut Option<Line>,
+    told: &mut bool,
+) -> Option<Identity> {
     let server = &cluster.servers[index];
     if line.is_none() {
         let conn = match server.pool.open().await {
             Ok(conn) => conn,
             Err(error) => {
                 if let AcquireError::Connect(Some(error)) = &error {
-                    debug!(server = %server.name, %error, "connecting");
+                    if std::mem::replace(told, true) {
+                        debug!(server = %server.name, ?error, "connecting");
+                    } else {
+                        warn!(server = %server.name, ?error, "a server cannot be connected to");
+                    }
                 }
                 return None;
             }
         };
+        *told = false;
         let probe = conn.client.prepare(PROBE).await.ok()?;
         *line = Some(Line { conn, probe });
     }

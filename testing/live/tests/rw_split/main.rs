@@ -7,6 +7,7 @@ mod basics;
 mod bed;
 mod checker;
 mod failover;
+mod hardening;
 mod statements;
 mod tokens;
 mod wires;
