@@ -5,6 +5,7 @@ use std::pin::pin;
 use futures_util::future::{Either, join, select};
 use tokio::time::Instant;
 use tokio_postgres::Error as SqlError;
+use tokio_postgres::error::SqlState;
 use tracing::debug;
 
 use super::op::{Answer, Op};
@@ -189,9 +190,28 @@ impl Core {
         op.run(lease, statement.as_ref()).await.map_err(Failed::Said)
     }
 
+    /// What was prepared on this connection may be so on another server only.
+    async fn run_checked(
+        &self,
+        op: &Op<'_>,
+        lease: &Lease,
+        floor: Option<Lsn>,
+        started: Option<i64>,
+    ) -> Result<Answer, Failed> {
+        match self.run_in_block(op, lease, floor, started).await {
+            Err(Failed::Said(error))
+                if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) =>
+            {
+                lease.forget_statement(op.sql);
+                self.run_in_block(op, lease, floor, started).await
+            }
+            ran => ran,
+        }
+    }
+
     /// Which server it is shows in the very transaction that reads. In `READ
     /// COMMITTED` the statement's snapshot is taken after the check's.
-    async fn run_checked(
+    async fn run_in_block(
         &self,
         op: &Op<'_>,
         lease: &Lease,

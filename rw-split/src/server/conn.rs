@@ -100,7 +100,8 @@ pub(crate) struct Conn {
     pub(crate) born: Instant,
     /// The pool's epoch at its birth.
     pub(crate) epoch: u64,
-    capture: Statement,
+    /// Where it is prepared: on a primary's own address.
+    capture: Option<Statement>,
     statements: Mutex<Cache<Arc<str>, Statement>>,
     discard: AtomicBool,
     _driver: Driver,
@@ -113,13 +114,19 @@ impl Conn {
         epoch: u64,
         statements: usize,
         setup: Option<&str>,
+        shared: bool,
     ) -> Result<Self, Error> {
         let Connected { client, driver } = connected;
         if let Some(setup) = setup {
             client.batch_execute(setup).await?;
         }
         let identity = Self::ask(&client).await?;
-        let capture = client.prepare(CAPTURE).await?;
+        // Behind a pooler the next question may come to another server.
+        let capture = if identity.observation.role == Role::Primary && !shared {
+            Some(client.prepare(CAPTURE).await?)
+        } else {
+            None
+        };
         Ok(Self {
             client,
             identity,
@@ -151,8 +158,10 @@ impl Conn {
     /// Where the primary writes now. Queued behind what was sent on this
     /// connection before, so that it is answered after that has committed.
     pub(crate) async fn position(&self) -> Result<Position, Error> {
-        let row = self.client.query_one(&self.capture, &[]).await?;
-        let lsn: PgLsn = row.try_get(0)?;
+        let lsn: PgLsn = match &self.capture {
+            Some(capture) => self.client.query_one(capture, &[]).await?.try_get(0)?,
+            None => self.client.query_typed(CAPTURE, &[]).await?[0].try_get(0)?,
+        };
         let Observation { system, timeline, .. } = self.identity.observation;
         let lsn = self.identity.layout.end_of_record(Lsn(lsn.into()));
         Ok(Position { system, timeline, lsn })

@@ -43,7 +43,17 @@ impl Drop for Monitor {
 /// server that is away.
 struct Line {
     conn: Conn,
-    probe: Statement,
+    /// Behind a shared address it is not: another server may answer each time.
+    probe: Option<Statement>,
+}
+
+impl Line {
+    async fn ask(&self) -> Result<Identity, tokio_postgres::Error> {
+        match &self.probe {
+            Some(probe) => Identity::read(&self.conn.client.query_one(probe, &[]).await?),
+            None => self.conn.identity_now().await,
+        }
+    }
 }
 
 async fn watch(cluster: Weak<Cluster>, index: usize, polling: Polling) {
@@ -98,19 +108,19 @@ async fn ask(
             }
         };
         *told = false;
-        let probe = conn.client.prepare(PROBE).await.ok()?;
+        let probe = match server.shared {
+            true => None,
+            false => Some(conn.client.prepare(PROBE).await.ok()?),
+        };
         *line = Some(Line { conn, probe });
     }
-    let Line { conn, probe } = line.as_ref()?;
-    // A server behind a shared address may change from question to question.
-    let row = conn.client.query_one(probe, &[]).await;
-    match row.and_then(|row| Identity::read(&row)) {
+    let line = line.as_ref()?;
+    match line.ask().await {
         Ok(identity) => Some(identity),
         Err(error) => {
             debug!(server = %server.name, %error, "asking");
             // Promotion in the midst of the question: ask again, at once.
-            let again = conn.client.query_one(probe, &[]).await.ok()?;
-            Identity::read(&again).ok()
+            line.ask().await.ok()
         }
     }
 }

@@ -87,4 +87,19 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a replica is trusted only on the new timeline",
         test: Test::live("rw_split", "checker::scenarios::under_a_split"),
     },
+    Control {
+        krate: "rw-split",
+        broken: "postmaster_start",
+        protection: "a replica that recovers from a crash under its postmaster is another one",
+        test: Test::live(
+            "rw_split",
+            "hardening::a_replica_whose_process_was_killed_is_another_one",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "silent_failure",
+        protection: "what a failed write has told of the primary is read back",
+        test: Test::live("rw_split", "hardening::what_a_failed_write_has_told_is_read_back"),
+    },
 ];
