@@ -98,6 +98,24 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "rw-split",
+        broken: "last_answer",
+        protection: "a transaction is not committed beside a statement that failed",
+        test: Test::live(
+            "rw_split",
+            "hardening::a_transaction_with_a_failed_statement_beside_others_is_not_committed",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "unread_writes",
+        protection: "`currval` and locks of a session are refused within writes",
+        test: Test::live(
+            "rw_split",
+            "hardening::the_state_of_a_session_is_refused_in_writes_too",
+        ),
+    },
+    Control {
+        krate: "rw-split",
         broken: "silent_failure",
         protection: "what a failed write has told of the primary is read back",
         test: Test::live("rw_split", "hardening::what_a_failed_write_has_told_is_read_back"),
