@@ -5,6 +5,7 @@ use std::pin::pin;
 use futures_util::future::{Either, join, select};
 use tokio::time::Instant;
 use tokio_postgres::Error as SqlError;
+use tokio_postgres::error::SqlState;
 use tracing::debug;
 
 use super::op::{Answer, Op};
@@ -12,7 +13,7 @@ use super::place::{Reading, Spot};
 use super::{Core, Done};
 use crate::builder::WhenUnreachable;
 use crate::classify::Reason;
-use crate::error::{Error, is_lost};
+use crate::error::Error;
 use crate::level::Level;
 use crate::lsn::Lsn;
 use crate::metrics::{Cause, Place};
@@ -72,7 +73,7 @@ impl Core {
                         self.classifier.unlearn(op.sql);
                         self.relearn.notify_one();
                         self.metrics.retries();
-                        return Box::pin(self.write(op)).await;
+                        return Box::pin(self.write(op, level)).await;
                     }
                     Next::PrepareAgain | Next::Primary => {
                         self.metrics.retries();
@@ -93,7 +94,7 @@ impl Core {
 
     /// A read beside this one may have left the replica meanwhile: then what was
     /// seen here is behind the session, and its floor has to know.
-    async fn settle(&self, reading: &Reading<'_>, identity: Sticky) {
+    pub(super) async fn settle(&self, reading: &Reading<'_>, identity: Sticky) {
         if reading.level != Level::Session {
             return;
         }
@@ -101,9 +102,7 @@ impl Core {
         if sticky == Some(identity) {
             return;
         }
-        if let Some(position) = Box::pin(self.ask()).await {
-            reading.scope.saw(position);
-        }
+        self.has_seen(&reading.scope).await;
     }
 
     async fn on_replica(
@@ -142,7 +141,8 @@ impl Core {
                 let now = Instant::now();
                 server.took(now.saturating_duration_since(began));
                 lease.done_at(now);
-                Ok(Done { answer, lease, writing: None })
+                let in_block = server.shared && op.is_stream();
+                Ok(Done { answer, lease, writing: None, in_block })
             }
             Err(Failed::Mistaken) => {
                 lease.done();
@@ -156,7 +156,7 @@ impl Core {
                 }
                 Err(Failed::Mistaken)
             }
-            Err(Failed::Said(error)) if is_lost(&error) => Err(Failed::Away(Some(error))),
+            Err(Failed::Said(error)) if op.is_lost(&error) => Err(Failed::Away(Some(error))),
             Err(Failed::Said(error)) => {
                 if error.code().is_some() {
                     lease.done();
@@ -190,8 +190,7 @@ impl Core {
         op.run(lease, statement.as_ref()).await.map_err(Failed::Said)
     }
 
-    /// Which server it is shows in the very transaction that reads. In `READ
-    /// COMMITTED` the statement's snapshot is taken after the check's.
+    /// What was prepared on this connection may be so on another server only.
     async fn run_checked(
         &self,
         op: &Op<'_>,
@@ -199,9 +198,31 @@ impl Core {
         floor: Option<Lsn>,
         started: Option<i64>,
     ) -> Result<Answer, Failed> {
+        match self.run_in_block(op, lease, floor, started).await {
+            Err(Failed::Said(error))
+                if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) =>
+            {
+                lease.forget_statement(op.sql);
+                self.run_in_block(op, lease, floor, started).await
+            }
+            ran => ran,
+        }
+    }
+
+    /// Which server it is shows in the very transaction that reads. In `READ
+    /// COMMITTED` the statement's snapshot is taken after the check's.
+    async fn run_in_block(
+        &self,
+        op: &Op<'_>,
+        lease: &Lease,
+        floor: Option<Lsn>,
+        started: Option<i64>,
+    ) -> Result<Answer, Failed> {
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-        lease.client.batch_execute(begin).await.map_err(Failed::Said)?;
-        let now = lease.identity_now().await.map_err(Failed::Said)?.observation;
+        // With a block open, nobody else may have the connection.
+        let away = |error| Failed::Away(Some(error));
+        lease.client.batch_execute(begin).await.map_err(away)?;
+        let now = lease.identity_now().await.map_err(away)?.observation;
         let known = self.cluster.view().known();
         let fresh = known.is_some_and(|known| {
             now.system == known.system
@@ -218,7 +239,10 @@ impl Core {
         } else {
             Err(Failed::Away(None))
         };
-        lease.client.batch_execute("COMMIT").await.map_err(Failed::Said)?;
+        // Rows that are yet to come would be in its way.
+        if !(op.is_stream() && answer.is_ok()) {
+            lease.client.batch_execute("COMMIT").await.map_err(away)?;
+        }
         answer
     }
 
@@ -243,16 +267,26 @@ impl Core {
                 Err(error) => return Err(error),
             };
             lease.ask();
-            match self.run_on_primary(op, &lease, reading).await {
+            let answered = {
+                let down = pin!(self.cluster.servers[index].down.notified());
+                match select(pin!(self.run_on_primary(op, &lease, reading)), down).await {
+                    Either::Left((answered, _)) => answered,
+                    Either::Right(_) => {
+                        self.metrics.retries();
+                        continue;
+                    }
+                }
+            };
+            match answered {
                 Ok(answer) => {
                     lease.done();
                     self.metrics.request(Place::Primary, cause);
-                    return Ok(Done { answer, lease, writing: None });
+                    return Ok(Done { answer, lease, writing: None, in_block: false });
                 }
                 Err(error) => {
                     if error.code().is_some() {
                         lease.done();
-                    } else if !is_lost(&error) {
+                    } else if !op.is_lost(&error) {
                         return Err(Error::Sql(error));
                     }
                     match next(error.code(), Asked::ReadOnPrimary) {
@@ -288,9 +322,7 @@ impl Core {
             let answer = op.run(lease, statement.as_ref()).await?;
             if scoped && base {
                 // The rows to come are of the snapshot that is taken already.
-                if let Some(position) = self.ask().await {
-                    reading.scope.saw(position);
-                }
+                self.has_seen(&reading.scope).await;
             }
             return Ok(answer);
         }
@@ -300,6 +332,8 @@ impl Core {
         if let Ok(position) = position {
             self.cluster.view().learn(position);
             reading.scope.saw(position);
+        } else {
+            self.has_seen(&reading.scope).await;
         }
         Ok(answer)
     }

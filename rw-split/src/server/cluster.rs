@@ -101,6 +101,8 @@ impl Cluster {
         let before = state.elected;
         if let Some(said) = said {
             let old = state.seen[index];
+            // Behind a shared address another server may answer each time.
+            let old = old.filter(|_| !server.shared);
             let new = old.map_or(said, |old| old.follow(said));
             if old.is_some_and(|old| (old.role, old.started) != (new.role, new.started)) {
                 info!(server = %server.name, role = ?new.role, timeline = new.timeline,

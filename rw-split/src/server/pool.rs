@@ -39,6 +39,8 @@ pub(crate) struct PoolSettings {
     pub(crate) statements: usize,
     /// Run on each new connection.
     pub(crate) setup: Option<String>,
+    /// The address leads to one server or another.
+    pub(crate) shared: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +104,8 @@ impl Pool {
         let opening = async {
             let connected = self.connect.connect(&self.config).await?;
             let setup = self.settings.setup.as_deref();
-            Conn::identify(connected, epoch, self.settings.statements, setup).await
+            let PoolSettings { statements, shared, .. } = self.settings;
+            Conn::identify(connected, epoch, statements, setup, shared).await
         };
         match timeout(self.settings.connect_timeout, opening).await {
             Ok(Ok(conn)) => Ok(conn),

@@ -145,7 +145,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
 
 /// Builds the control's test, broken or whole, and runs it.
 fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
-    let Test { target, name, .. } = control.test;
+    let Test { package, target, name } = control.test;
     let wrapper = wrapper()?;
     let command = |words: &[&str]| {
         let mut command = cargo();
@@ -158,7 +158,8 @@ fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
             .env("RUSTC_WORKSPACE_WRAPPER", &wrapper)
             .env("RUST_BACKTRACE", "0");
         if let Some(broken) = broken {
-            command.env(variable(control.krate), broken);
+            // What is taken out is in the crate, or in how the test uses it.
+            command.env(variable(control.krate), broken).env(variable(package), broken);
         }
         command
     };
