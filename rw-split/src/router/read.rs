@@ -1,6 +1,7 @@
 //! Reads: on a replica, and again elsewhere when that fails.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::{Either, join, select};
 use tokio::time::Instant;
@@ -114,29 +115,18 @@ impl Core {
         level: Level,
     ) -> Result<Done, Failed> {
         let server = &self.cluster.servers[index];
-        let mut down = pin!(server.down.notified());
-        down.as_mut().enable();
         let _counted = Counted::one_more(&server.in_flight);
-        let mut lease = match select(pin!(server.pool.acquire()), down.as_mut()).await {
-            Either::Left((Ok(lease), _)) => lease,
-            Either::Left((Err(AcquireError::Full), _)) => {
-                return Err(Failed::Full(self.full(index)));
-            }
-            Either::Left((Err(AcquireError::Connect(error)), _)) => {
-                return Err(Failed::Away(error));
-            }
-            Either::Right(_) => return Err(Failed::Away(None)),
+        let mut lease = match server.pool.try_acquire() {
+            Some(lease) => lease,
+            None => Box::pin(self.wait_for_lease(index)).await?,
         };
-        lease.ask();
+        lease.ask_read();
+        if !server.reachable.load(Ordering::SeqCst) {
+            lease.done();
+            return Err(Failed::Away(None));
+        }
         let began = Instant::now();
-        let answered = {
-            let run = pin!(self.run_read(op, &lease, server.shared, level, identity, floor));
-            match select(run, down).await {
-                Either::Left((answered, _)) => answered,
-                Either::Right(_) => Err(Failed::Away(None)),
-            }
-        };
-        match answered {
+        match self.run_read(op, &lease, server.shared, level, identity, floor).await {
             Ok(answer) => {
                 let now = Instant::now();
                 server.took(now.saturating_duration_since(began));
@@ -165,6 +155,19 @@ impl Core {
                 Err(Failed::Said(error))
             }
             Err(failed) => Err(failed),
+        }
+    }
+
+    /// For a connection, as long as the server is there.
+    async fn wait_for_lease(&self, index: usize) -> Result<Lease, Failed> {
+        let server = &self.cluster.servers[index];
+        let mut down = pin!(server.down.notified());
+        down.as_mut().enable();
+        match select(pin!(server.pool.acquire()), down).await {
+            Either::Left((Ok(lease), _)) => Ok(lease),
+            Either::Left((Err(AcquireError::Full), _)) => Err(Failed::Full(self.full(index))),
+            Either::Left((Err(AcquireError::Connect(error)), _)) => Err(Failed::Away(error)),
+            Either::Right(_) => Err(Failed::Away(None)),
         }
     }
 
@@ -266,18 +269,13 @@ impl Core {
                 Err(Error::NoPrimary { .. }) if last.is_some() => break,
                 Err(error) => return Err(error),
             };
-            lease.ask();
-            let answered = {
-                let down = pin!(self.cluster.servers[index].down.notified());
-                match select(pin!(self.run_on_primary(op, &lease, reading)), down).await {
-                    Either::Left((answered, _)) => answered,
-                    Either::Right(_) => {
-                        self.metrics.retries();
-                        continue;
-                    }
-                }
-            };
-            match answered {
+            lease.ask_read();
+            if !self.cluster.servers[index].reachable.load(Ordering::SeqCst) {
+                lease.done();
+                self.metrics.retries();
+                continue;
+            }
+            match self.run_on_primary(op, &lease, reading).await {
                 Ok(answer) => {
                     lease.done();
                     self.metrics.request(Place::Primary, cause);
@@ -342,7 +340,7 @@ impl Core {
     async fn read_stale(&self, op: &Op<'_>, reading: &Reading<'_>) -> Result<Done, Error> {
         let view = self.cluster.view();
         let reachable = view.candidates.iter().enumerate().filter(|(index, _)| {
-            self.cluster.servers[*index].reachable.load(std::sync::atomic::Ordering::Acquire)
+            self.cluster.servers[*index].reachable.load(Ordering::Acquire)
                 && reading.excluded & (1 << index) == 0
         });
         let Some((index, candidate)) = reachable.max_by_key(|(_, c)| (c.usable, c.replayed))

@@ -104,7 +104,7 @@ pub(crate) struct Conn {
     capture: Option<Statement>,
     statements: Mutex<Cache<Arc<str>, Statement>>,
     discard: AtomicBool,
-    _driver: Driver,
+    pub(super) driver: Driver,
 }
 
 impl Conn {
@@ -135,7 +135,7 @@ impl Conn {
             capture,
             statements: Mutex::new(Cache::new(statements.max(1))),
             discard: AtomicBool::new(false),
-            _driver: driver,
+            driver,
         })
     }
 
