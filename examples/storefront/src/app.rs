@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use cache_aside::{BuildError, RedisStore};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,9 +18,11 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use crate::db::Database;
 use crate::error::{Error, no_such_method, no_such_route};
 use crate::input::BODY_LIMIT;
+use crate::login::{self, Guard, Login};
 use crate::orders;
 use crate::products::{self, Product, ProductId, Products};
 use crate::read_path::{COPIES, Caching, ReadPath};
+use crate::reports;
 use crate::users::{self, Profile, UserId, Users};
 
 /// What the caches are called, in metrics and in Redis.
@@ -75,12 +77,30 @@ pub(crate) async fn forget(redis: RedisStore) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
-/// Every path of the shop, in sessions if its database has replicas.
-pub(crate) fn router(shop: Arc<Shop>, sessions: Option<ConsistencyLayer>) -> Router {
-    let router = Router::new()
-        .route("/products/{id}", get(products::show).put(products::revise))
-        .route("/users/{id}", get(users::show).put(users::revise))
-        .route("/users/{id}/orders", get(orders::list).post(orders::place))
+/// Every path of the shop, in sessions if its database has replicas. With a login, who places
+/// or reads orders is whoever is logged in; the goods are for all to see.
+pub(crate) fn router(
+    shop: Arc<Shop>,
+    sessions: Option<ConsistencyLayer>,
+    login: Option<&Arc<Login>>,
+) -> Router {
+    let guard = Guard(login.map(|login| &**login));
+    let user =
+        guard.own("profile", get(users::show)).merge(guard.own("profile", put(users::revise)));
+    let orders = guard
+        .own("orders:read", get(orders::list))
+        .merge(guard.own("orders:write", post(orders::place)));
+    let product = get(products::show).merge(guard.role("admin", put(products::revise)));
+    let mut router = Router::new();
+    if let Some(login) = login {
+        router = router
+            .merge(login::routes(login))
+            .route("/reports/sales", guard.role("admin", get(reports::sales)));
+    }
+    let router = router
+        .route("/products/{id}", product)
+        .route("/users/{id}", user)
+        .route("/users/{id}/orders", orders)
         .route("/metrics", get(exposition))
         .route("/healthz", get(health))
         .fallback(no_such_route)

@@ -1,5 +1,7 @@
 //! What the shop answers when it cannot do as asked: always JSON, always with a way out.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,8 @@ pub(crate) struct Error {
     pub(crate) what: String,
     pub(crate) place: String,
     pub(crate) fix: String,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Error {
@@ -27,7 +31,8 @@ impl Error {
         place: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { status, code, what: what.into(), place: place.into(), fix: fix.into() }
+        let (what, place, fix) = (what.into(), place.into(), fix.into());
+        Self { status, code, what, place, fix, retry_after: None }
     }
 
     /// Nobody and nothing has this id.
@@ -41,7 +46,7 @@ impl Error {
         )
     }
 
-    fn unavailable() -> Self {
+    pub(crate) fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "source_unavailable",
@@ -49,6 +54,36 @@ impl Error {
             "the server",
             "try again in a moment",
         )
+        .after(1)
+    }
+
+    /// More want to log in than passwords can be checked.
+    pub(crate) fn busy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many are logging in at the moment",
+            "the server",
+            "try again in a moment",
+        )
+        .after(5)
+    }
+
+    /// Somebody tries too often.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_attempts",
+            "there were too many attempts to log in, from this address or as this user",
+            "the request",
+            "wait for as long as the Retry-After header says",
+        )
+        // Not a moment too early.
+        .after(wait.as_secs() + 1)
+    }
+
+    fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     pub(crate) fn internal() -> Self {
@@ -110,11 +145,11 @@ impl IntoResponse for Error {
             fix: String,
         }
 
-        let Self { status, code, what, place, fix } = self;
+        let Self { status, code, what, place, fix, retry_after } = self;
         let error = Said { status: status.as_u16(), code, what, place, fix };
         let mut response = (status, Json(Body { error })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -127,7 +162,8 @@ pub(crate) async fn no_such_route(uri: Uri) -> Error {
         "unknown_path",
         format!("there is nothing at {}", uri.path()),
         "the path",
-        "use /products/{id}, /users/{id}, /users/{id}/orders, /metrics or /healthz",
+        "use /products/{id}, /users/{id}, /users/{id}/orders, /metrics, /healthz, or, where \
+         users log in, what the README lists for them",
     )
 }
 

@@ -31,7 +31,7 @@ const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
 async fn shop(caching: &Caching) -> Router {
     let prometheus = PrometheusBuilder::new().build_recorder().handle();
     let db = Database::unreachable().await;
-    router(Arc::new(Shop::new(db, caching, prometheus).unwrap()), None)
+    router(Arc::new(Shop::new(db, caching, prometheus).unwrap()), None, None)
 }
 
 async fn send(shop: &Router, request: Request<Body>) -> (StatusCode, Value) {

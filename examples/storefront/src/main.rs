@@ -3,14 +3,18 @@
 mod app;
 mod db;
 mod error;
+mod hex_key;
 #[cfg(test)]
 mod hostile_tests;
+mod https;
 mod input;
 mod load;
+mod login;
 mod orders;
 mod products;
 mod read_path;
 mod redis_url;
+mod reports;
 mod rng;
 mod seed;
 mod serve;

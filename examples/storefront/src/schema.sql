@@ -17,6 +17,13 @@ CREATE TABLE IF NOT EXISTS storefront.users (
     city  text NOT NULL
 );
 
+-- Apart from the users, so that what shows a user cannot show this.
+CREATE TABLE IF NOT EXISTS storefront.logins (
+    user_id  bigint PRIMARY KEY REFERENCES storefront.users (id),
+    password text NOT NULL, -- its hash, by Argon2id
+    roles    text[] NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS storefront.orders (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id    bigint NOT NULL REFERENCES storefront.users (id),

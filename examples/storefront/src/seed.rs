@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, NoTls, Transaction};
 
+use crate::login::{self, Password};
 use crate::rng::Rng;
 use crate::servers::Servers;
 
@@ -20,6 +21,12 @@ const BATCH: usize = 5_000;
 /// How far back orders and changes lie, and the day that they count from: 2026-01-01.
 const YEAR: u64 = 365 * 86_400;
 const NEW_YEAR: u64 = 1_767_225_600;
+
+/// How many users can log in: the first ones, of whom the first one is an admin. They share a
+/// password that everybody knows, and its hash, which takes a moment to make: a real user has
+/// a password, and so a salt, of their own.
+const LOGINS: i64 = 1_000;
+const PASSWORD: &str = "correct horse battery staple";
 
 /// Options of `storefront seed`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -64,11 +71,13 @@ pub(crate) async fn run(servers: Servers, sizes: Sizes) -> Result<Seeded, Box<dy
     tx.execute("SELECT pg_advisory_xact_lock(hashtext('storefront'))", &[]).await?;
     tx.batch_execute(SCHEMA).await?;
     tx.batch_execute(
-        "TRUNCATE storefront.products, storefront.users, storefront.orders RESTART IDENTITY",
+        "TRUNCATE storefront.products, storefront.users, storefront.logins, storefront.orders
+         RESTART IDENTITY",
     )
     .await?;
     products(&tx, sizes).await?;
     users(&tx, sizes).await?;
+    logins(&tx).await?;
     place_orders(&tx, sizes, orders).await?;
     tx.commit().await?;
     tidy(&client).await?;
@@ -142,6 +151,15 @@ async fn users(tx: &Transaction<'_>, sizes: Sizes) -> Result<(), tokio_postgres:
     Ok(())
 }
 
+async fn logins(tx: &Transaction<'_>) -> Result<(), Box<dyn Error>> {
+    let hash = login::hash(&Password::from(PASSWORD))?;
+    let insert = "INSERT INTO storefront.logins
+         SELECT id, $1, CASE WHEN id = 1 THEN '{admin}' ELSE '{}' END::text[]
+         FROM storefront.users WHERE id <= $2";
+    tx.execute(insert, &[&hash, &LOGINS]).await?;
+    Ok(())
+}
+
 async fn place_orders(
     tx: &Transaction<'_>,
     sizes: Sizes,
@@ -176,7 +194,7 @@ async fn place_orders(
 /// Gives the planner its figures, so that the first run is as quick as the tenth.
 async fn tidy(client: &Client) -> Result<(), tokio_postgres::Error> {
     // A transaction of its own each: VACUUM runs in no other.
-    for table in ["products", "users", "orders"] {
+    for table in ["products", "users", "logins", "orders"] {
         client.execute(&format!("VACUUM ANALYZE storefront.{table}"), &[]).await?;
     }
     Ok(())
@@ -286,6 +304,7 @@ mod tests {
         assert_ne!(Person::new(7, 1), Person::new(7, 2));
         // Published figures rest on these rows: they change with intent only.
         assert_eq!(Goods::new(7, 1).name, "Patient Glass tray No. 1");
+        assert_eq!(Person::new(7, 1).email, "grace.kimura.1@example.org");
     }
 
     #[test]

@@ -3,22 +3,25 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt, TapIo};
 use cache_aside::BuildError;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rw_split::ConsistencyLayer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
 use crate::app::{Shop, router};
 use crate::db::{Database, Reads};
+use crate::https::Https;
+use crate::login;
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
@@ -52,8 +55,14 @@ pub(crate) struct Options {
     /// With replicas: which servers reads may go to.
     #[arg(long, value_enum, default_value_t)]
     reads: Reads,
+    /// Serves HTTPS, with a certificate for this machine that is made at the start and written
+    /// to this file, for clients to trust.
+    #[arg(long, value_name = "FILE.pem")]
+    https: Option<PathBuf>,
     #[command(flatten)]
     sessions: sessions::Cookies,
+    #[command(flatten)]
+    login: login::Settings,
 }
 
 /// Where reads are cached.
@@ -102,10 +111,12 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     }
     let caching = options.caching()?;
     let sessions = options.sessions(&servers)?;
+    let in_the_open = options.sessions.in_the_open(options.listen)?;
     let stop = asked_to_stop()?;
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(servers.0, options.connections, options.reads).await?;
+    let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
     let shop = Arc::new(Shop::new(db, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
@@ -114,26 +125,48 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
         info!("{warm} products are in the cache");
     }
 
-    announce(listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    let router = router(shop, sessions, login.as_ref());
+    let served = async {
+        match &options.https {
+            None => {
+                announce("http", address)?;
+                serve(listener.tap_io(|tcp| at_once(tcp)), router, stop).await?;
+            }
+            Some(certificate) => {
+                let https = Https::new(listener, certificate)?;
+                announce("https", address)?;
+                serve(https.tap_io(|tls| at_once(tls.get_ref().0)), router, stop).await?;
+            }
+        }
+        Ok::<_, Box<dyn Error>>(())
+    };
     tokio::select! {
-        served = serve(listener, router(shop, sessions), stop) => served?,
+        served = served => served?,
         () = upkeep(prometheus) => {}
     }
     info!("stopped");
     Ok(())
 }
 
-async fn serve(
-    listener: TcpListener,
+fn at_once(tcp: &TcpStream) {
+    if let Err(e) = tcp.set_nodelay(true) {
+        info!("a connection without TCP_NODELAY: {e}");
+    }
+}
+
+async fn serve<L, F>(
+    listener: TapIo<L, F>,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let listener = listener.tap_io(|tcp| {
-        if let Err(e) = tcp.set_nodelay(true) {
-            info!("a connection without TCP_NODELAY: {e}");
-        }
-    });
+) -> io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+    F: FnMut(&mut L::Io) + Send + 'static,
+{
     let (stopping, stopped) = oneshot::channel();
+    // Handlers may ask where a request comes from.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         stop.await;
         info!("asked to stop: finishing what is in flight");
@@ -150,9 +183,9 @@ async fn serve(
 }
 
 /// One line, flushed: who started this process waits for it.
-fn announce(address: SocketAddr) -> io::Result<()> {
+fn announce(scheme: &str, address: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "http://{address}")?;
+    writeln!(stdout, "{scheme}://{address}")?;
     stdout.flush()
 }
 

@@ -11,11 +11,14 @@ pub(crate) enum Statement {
     UpdateUser,
     OrdersOfUser,
     PlaceOrder,
+    Sales,
+    AccountByEmail,
+    RolesOfUser,
 }
 
 impl Statement {
     /// In the order of the variants, so that `statement as usize` is its place.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ProductById,
         Self::ProductsByIds,
         Self::ProductIds,
@@ -24,6 +27,9 @@ impl Statement {
         Self::UpdateUser,
         Self::OrdersOfUser,
         Self::PlaceOrder,
+        Self::Sales,
+        Self::AccountByEmail,
+        Self::RolesOfUser,
     ];
 
     pub(crate) fn label(self) -> &'static str {
@@ -36,6 +42,9 @@ impl Statement {
             Self::UpdateUser => "update_user",
             Self::OrdersOfUser => "orders_of_user",
             Self::PlaceOrder => "place_order",
+            Self::Sales => "sales",
+            Self::AccountByEmail => "account_by_email",
+            Self::RolesOfUser => "roles_of_user",
         }
     }
 
@@ -106,6 +115,22 @@ impl Statement {
                  RETURNING id, product_id, quantity,
                         to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
             }
+            Self::Sales => {
+                "SELECT p.id, p.name, sold.orders, sold.units
+                 FROM (
+                     SELECT product_id, count(*) AS orders, sum(quantity)::bigint AS units
+                     FROM storefront.orders GROUP BY product_id
+                     ORDER BY units DESC, product_id LIMIT 10
+                 ) sold
+                 JOIN storefront.products p ON p.id = sold.product_id
+                 ORDER BY sold.units DESC, p.id"
+            }
+            Self::AccountByEmail => {
+                "SELECT u.id, l.password, l.roles
+                 FROM storefront.users u JOIN storefront.logins l ON l.user_id = u.id
+                 WHERE u.email = $1"
+            }
+            Self::RolesOfUser => "SELECT roles FROM storefront.logins WHERE user_id = $1",
         }
     }
 }

@@ -260,4 +260,22 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "no revoked token is accepted after the bound",
         test: Test::live("jwt_refresh", "feed::cut::on_redis"),
     },
+    Control {
+        krate: "jwt-refresh",
+        broken: "redis_grace",
+        protection: "two tabs at once stay logged in, on Redis",
+        test: Test::live(
+            "storefront",
+            "login::stays::two_tabs_that_lose_answers_stay_logged_in_on_redis",
+        ),
+    },
+    Control {
+        krate: "jwt-refresh",
+        broken: "redis_retry",
+        protection: "a retry with its key finds its successor, on Redis",
+        test: Test::live(
+            "storefront",
+            "login::stays::two_tabs_that_lose_answers_stay_logged_in_on_redis",
+        ),
+    },
 ];

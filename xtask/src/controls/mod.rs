@@ -57,6 +57,11 @@ impl Test {
         Self { package: "jwt-refresh", target: ["--lib", name], name }
     }
 
+    /// One in `examples/storefront/src`.
+    const fn in_storefront(name: &'static str) -> Self {
+        Self { package: "storefront", target: ["--bin", "storefront"], name }
+    }
+
     /// One over real servers.
     const fn live(file: &'static str, name: &'static str) -> Self {
         Self { package: "live", target: ["--test", file], name }

@@ -7,11 +7,9 @@ pub(super) const CONTROLS: &[Control] = &[
         krate: "storefront",
         broken: "no_detached_write",
         protection: "a write does not end with the client that sent it",
-        test: Test {
-            package: "storefront",
-            target: ["--bin", "storefront"],
-            name: "write::tests::a_client_that_hangs_up_does_not_stop_the_write",
-        },
+        test: Test::in_storefront(
+            "write::tests::a_client_that_hangs_up_does_not_stop_the_write",
+        ),
     },
     Control {
         krate: "storefront",
@@ -36,5 +34,23 @@ pub(super) const CONTROLS: &[Control] = &[
             "storefront",
             "replicas::what_is_cached_for_all_is_not_older_than_its_last_change",
         ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_owner",
+        protection: "users read and change what is theirs",
+        test: Test::in_storefront("login::tests::only_the_right_tokens_come_through"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_decoy",
+        protection: "an unknown user's password takes as long to check as another's",
+        test: Test::in_storefront("login::passwords::tests::nobody_takes_as_long_as_somebody"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_login_limit",
+        protection: "a password is not guessed without end",
+        test: Test::in_storefront("login::tests::who_tries_too_often_is_told_to_wait"),
     },
 ];

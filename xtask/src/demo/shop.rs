@@ -125,6 +125,7 @@ impl Storefront {
         command
             .args(words)
             .current_dir("/")
+            .env_remove("LOGIN_STORE")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             // That Redis is away is said once, by the demo.
             .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")

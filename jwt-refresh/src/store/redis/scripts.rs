@@ -86,6 +86,14 @@ fn rotate() -> String {
         cfg!(broken = "redis_kept"),
         "if since >= 0 and since < tonumber(ARGV[7]) then return {'kept', num(now), row[11], row[13]} end",
     );
+    let grace = rule(
+        cfg!(broken = "redis_grace"),
+        "if since >= 0 and since < tonumber(ARGV[7]) then replay = true end",
+    );
+    let retry = rule(
+        cfg!(broken = "redis_retry"),
+        "if same and since >= 0 and since < tonumber(ARGV[8]) then replay = true end",
+    );
     let reuse = rule(cfg!(broken = "redis_reuse"), "redis.call('HSET', KEYS[1], 'st', '1')");
     let publish = rule(
         cfg!(broken = "redis_unpublished"),
@@ -121,9 +129,10 @@ if gen == has then
 end
 if gen + 1 == has then
   if row[5] ~= ARGV[2] then return revoke('forked') end
-  local grace = since >= 0 and since < tonumber(ARGV[7])
-  local retry = same and since >= 0 and since < tonumber(ARGV[8])
-  if grace or retry then
+  local replay = false
+  {grace}
+  {retry}
+  if replay then
     if tonumber(row[10]) >= tonumber(ARGV[9]) then return {{'too-many'}} end
     redis.call('HINCRBY', KEYS[1], 'rp', 1)
     return {{'replayed', num(now), row[11], row[13], row[6], row[7]}}

@@ -7,6 +7,7 @@
 mod hostile;
 mod http;
 mod load;
+mod login;
 mod replicas;
 mod shared;
 mod shop;

@@ -160,7 +160,8 @@ impl Shop {
         let addr = eventually_some(DEADLINE, async || {
             assert_eq!(process.exit_status(), None, "the shop did not open");
             let said = fs::read_to_string(&output).ok()?;
-            said.strip_prefix("http://")?.strip_suffix('\n')?.parse().ok()
+            let (_scheme, address) = said.split_once("://")?;
+            address.strip_suffix('\n')?.parse().ok()
         })
         .await;
         Self { process, addr, log: output.with_extension("err") }
@@ -255,6 +256,7 @@ async fn start(folder: &Folder, name: &str, database: &str, words: &[&str]) -> P
         .current_dir("/")
         .env("DATABASE_URL", database)
         .env_remove("REDIS_URL")
+        .env_remove("LOGIN_STORE")
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(file("out").unwrap())

@@ -1,0 +1,7 @@
+//! Users who log in over HTTPS, on two processes that share a store of sessions.
+
+mod bed;
+mod browser;
+mod hostile;
+mod jar;
+mod stays;
