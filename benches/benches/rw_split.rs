@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 use benches::{Counting, allocations, answer_count_request, compare, instructions_per_op};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request, Response};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use rw_split::{ConsistencyLayer, ConsistencyScope, Level, RwSplit, ServerConfig, TokenKeys};
 use testbed::postgres::{Client, Postgres, Replica};
 use tokio::runtime;
+use tokio_postgres::Statement;
 use tower::{Layer, ServiceExt, service_fn};
 
 #[global_allocator]
@@ -41,6 +44,7 @@ fn main() {
     if answer_count_request(|name| Box::new(uncached_of(name))) {
         return;
     }
+    one_core();
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bed = runtime.block_on(Bed::new());
     let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
@@ -56,6 +60,15 @@ fn main() {
             runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         workers.unwrap().block_on(shares(&bed));
     }
+}
+
+/// For this process and the servers that it starts. On several, an answer costs half
+/// as much or twice as much by where the system has put each connection's process,
+/// for as long as that stays there, which hides what is measured.
+fn one_core() {
+    let mut cores = CpuSet::new();
+    cores.set(0).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &cores).unwrap();
 }
 
 async fn costs(bed: &Bed) {
@@ -155,8 +168,9 @@ impl Bed {
             .server(ServerConfig::new(self.replicas[0].url()).name("one"));
         let db = db.build().await.unwrap();
         let server = if read { &*self.replicas[0] } else { &self.primary };
-        let bare = Client::connect(&server.url()).await.unwrap();
-        let statement = bare.prepare(sql).await.unwrap();
+        let bare = Bare::new(server, sql).await;
+        // For the A/A ratio: a connection of its own, as ours has.
+        let twin = Bare::new(server, sql).await;
         let scope = ConsistencyScope::new(rw_split::ConsistencyToken::default());
 
         let ours = async |n: i32| {
@@ -166,23 +180,18 @@ impl Bed {
                 black_box(db.execute(sql, &[&n]).await.unwrap());
             }
         };
-        let theirs = async |n: i32| {
-            if read {
-                black_box(bare.query(&statement, &[&n]).await.unwrap());
-            } else {
-                black_box(bare.execute(&statement, &[&n]).await.unwrap());
-            }
-        };
         let ours = async || scope.enter(measure(block, &ours)).await;
-        let theirs = async || measure(block, &theirs).await;
+        let theirs = async || measure(block, &async |n| bare.run(read, n).await).await;
+        let twins = async || measure(block, &async |n| twin.run(read, n).await).await;
         ours().await;
         theirs().await;
+        twins().await;
         let mut blocks = Vec::new();
         for pair in 0..PAIRS {
             blocks.push(if pair % 2 == 0 {
-                (ours().await, theirs().await, theirs().await)
+                (ours().await, theirs().await, twins().await)
             } else {
-                let (again, other) = (theirs().await, theirs().await);
+                let (again, other) = (twins().await, theirs().await);
                 (ours().await, other, again)
             });
         }
@@ -234,6 +243,28 @@ impl Bed {
                 / ours.reads.load(Ordering::Relaxed) as f64,
         );
         assert_eq!(ours.stale.load(Ordering::Relaxed), 0, "a write was not read back");
+    }
+}
+
+/// A connection and its prepared statement.
+struct Bare {
+    client: Client,
+    statement: Statement,
+}
+
+impl Bare {
+    async fn new(server: &Postgres, sql: &str) -> Self {
+        let client = Client::connect(&server.url()).await.unwrap();
+        let statement = client.prepare(sql).await.unwrap();
+        Self { client, statement }
+    }
+
+    async fn run(&self, read: bool, n: i32) {
+        if read {
+            black_box(self.client.query(&self.statement, &[&n]).await.unwrap());
+        } else {
+            black_box(self.client.execute(&self.statement, &[&n]).await.unwrap());
+        }
     }
 }
 

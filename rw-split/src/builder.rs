@@ -148,6 +148,7 @@ impl RwSplitBuilder {
                 max_lifetime: seconds(1800),
                 statements: 256,
                 setup: None,
+                shared: false,
             },
             statement_timeout: None,
             polling: Polling {
@@ -360,7 +361,8 @@ impl RwSplitBuilder {
                 }
             }
         });
-        let pool = Pool::new(config, Arc::clone(&self.tls), self.pool.clone());
+        let settings = PoolSettings { shared: server.shared, ..self.pool.clone() };
+        let pool = Pool::new(config, Arc::clone(&self.tls), settings);
         Ok(Server::new(&name, server.near, server.weight, server.shared, pool))
     }
 

@@ -45,7 +45,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 ];
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {
-    servers::provide(&[Need::Postgres, Need::Redis], yes)?;
+    servers::provide(&[Need::Postgres, Need::Redis, Need::PgBouncer], yes)?;
     step(&["test", "--workspace", "--all-features"])?;
     for (krate, features) in FEATURES {
         let lib = ["clippy", "--quiet", "--package", krate, "--lib", "--no-default-features"];

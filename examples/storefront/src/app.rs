@@ -69,7 +69,7 @@ impl Shop {
 ///
 /// When Redis did not acknowledge it all.
 pub(crate) async fn forget(redis: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
-    let shared = Caching::Shared(redis);
+    let shared = Caching::Shared { redis, timeout: Duration::from_millis(250) };
     let products = ReadPath::<ProductId, Product>::new(PRODUCTS, &shared, None)?;
     let profiles = ReadPath::<UserId, Profile>::new(PROFILES, &shared, None)?;
     products.clear().await?;

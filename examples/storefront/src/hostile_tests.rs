@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -148,7 +149,11 @@ async fn the_allow_header_names_the_methods() {
 async fn without_a_database_good_requests_are_told_to_come_again() {
     // Nor with a Redis that is not there.
     let redis = RedisStore::open("redis://127.0.0.1:1/").unwrap();
-    for caching in [Caching::Local, Caching::Off, Caching::Shared(redis)] {
+    for caching in [
+        Caching::Local,
+        Caching::Off,
+        Caching::Shared { redis, timeout: Duration::from_millis(250) },
+    ] {
         let shop = shop(&caching).await;
         for (method, path, body) in [
             (Method::GET, "/products/1", ""),

@@ -46,7 +46,11 @@ pub(crate) enum Caching {
     /// A cache in this process, which knows of this process's changes only.
     Local,
     /// A cache in Redis, for all processes of the shop.
-    Shared(RedisStore),
+    Shared {
+        redis: RedisStore,
+        /// How long a read waits for it before it asks the database.
+        timeout: Duration,
+    },
 }
 
 /// Where reads of a kind go.
@@ -88,8 +92,9 @@ impl<K: CacheKey, V: Serialize + DeserializeOwned + Send + Sync + 'static> ReadP
         let builder = match caching {
             Caching::Off => return Ok(Self::Database),
             Caching::Local => builder.l1(local()),
-            Caching::Shared(redis) => {
-                let builder = builder.l2(redis.clone()).schema_version(SCHEMA);
+            Caching::Shared { redis, timeout } => {
+                let builder = builder.l2(redis.clone()).l2_timeout(*timeout);
+                let builder = builder.schema_version(SCHEMA);
                 match copies {
                     Some(copies) => builder.l1(local()).l1_ttl(copies),
                     None => builder,

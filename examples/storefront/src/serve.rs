@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// redis://user:password@host:port/database, for `--cache shared`. It may be down.
     #[arg(long, env = "REDIS_URL", hide_env_values = true, required_if_eq("cache", "shared"))]
     redis: Option<RedisUrl>,
+    /// For how many milliseconds a read waits for Redis before it asks the database.
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    redis_timeout: u64,
     /// Loads the whole catalogue into the cache before the shop is ready.
     #[arg(long)]
     warm: bool,
@@ -78,7 +81,10 @@ impl Options {
     fn caching(&self) -> Result<Caching, BuildError> {
         Ok(match (self.cache, &self.redis) {
             (Cache::Off, _) => Caching::Off,
-            (Cache::Shared, Some(redis)) => Caching::Shared(redis.store()?),
+            (Cache::Shared, Some(redis)) => Caching::Shared {
+                redis: redis.store()?,
+                timeout: Duration::from_millis(self.redis_timeout),
+            },
             // Without a URL clap refuses `shared`.
             (Cache::Local | Cache::Shared, _) => Caching::Local,
         })

@@ -54,7 +54,7 @@ impl<'a> Lexer<'a> {
                     }
                 }
                 b'\'' => return self.string(false),
-                b'"' => return self.quoted(true),
+                b'"' => return self.quoted(),
                 b'$' => return self.dollar(),
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => return self.word(),
                 b'0'..=b'9' => return self.number(),
@@ -118,7 +118,7 @@ impl<'a> Lexer<'a> {
         Token::Bad
     }
 
-    fn quoted(&mut self, plain: bool) -> Token {
+    fn quoted(&mut self) -> Token {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
@@ -131,7 +131,7 @@ impl<'a> Lexer<'a> {
                 b'"' => {
                     self.at += 1;
                     let name = (start, self.at - 1);
-                    return Token::Quoted((plain && !escaped).then_some(name));
+                    return Token::Quoted((!escaped).then_some(name));
                 }
                 _ => self.at += 1,
             }
@@ -185,10 +185,8 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                     return self.unicode_string();
                 }
-                b'"' => {
-                    self.at += 1;
-                    return self.quoted(false);
-                }
+                // Its escapes, and what they begin with, are told behind it.
+                b'"' => return Token::Bad,
                 _ => {}
             }
         }

@@ -21,6 +21,8 @@ pub(super) fn scan(text: &str, catalogue: &Catalogue) -> Finding {
         last: [Token::End; 4],
         depth: 0,
         with: 0,
+        prefix: 0,
+        after_prefix: false,
         found: Finding { class: Class::new(Reason::Empty), at: None },
     };
     loop {
@@ -39,6 +41,10 @@ struct Scan<'a> {
     depth: u32,
     /// A bit per depth, below 64: whether it is in the head of a `WITH`.
     with: u64,
+    /// Likewise: whether the parenthesis is one that an expression may follow.
+    prefix: u64,
+    /// Whether the parenthesis that closed last was such a one.
+    after_prefix: bool,
     found: Finding,
 }
 
@@ -98,6 +104,7 @@ impl Scan<'_> {
     /// Reads to the end of a statement, and returns what ended it.
     fn statement(&mut self) -> Token {
         (self.depth, self.with, self.last) = (0, 0, [Token::End; 4]);
+        (self.prefix, self.after_prefix) = (0, false);
         let mut first = self.next();
         while first == Token::Punct(b'(') {
             self.depth += 1;
@@ -143,15 +150,52 @@ impl Scan<'_> {
         }
     }
 
-    /// The other statements: only where they end matters.
+    /// The other statements: it matters where they end, and whether they need one
+    /// connection.
     fn rest(&mut self, reason: Reason, token: Token) -> Token {
         self.find(reason, token);
         loop {
-            match self.next() {
-                end @ (Token::End | Token::Punct(b';')) => return end,
+            let token = self.next();
+            match token {
+                Token::End | Token::Punct(b';') => return token,
                 Token::Bad => return self.give_up(),
+                Token::Punct(b'(') => self.session_call(),
+                _ if self.is_temporary_schema(token) => {
+                    self.find(Reason::SessionState, token);
+                }
                 _ => {}
             }
+            self.push(token);
+        }
+    }
+
+    /// `INSERT … VALUES (currval('s'))`: a parenthesis opens.
+    fn session_call(&mut self) {
+        let name = self.last[0];
+        let built_in =
+            self.last[1] != Token::Punct(b'.') || self.is(self.last[2], "pg_catalog");
+        let call = self.folded(name).and_then(|name| words::call(name.name()));
+        if built_in && call == Some(Call::Session) && !cfg!(broken = "unread_writes") {
+            self.find(Reason::SessionState, name);
+        }
+    }
+
+    fn folded(&self, token: Token) -> Option<Folded> {
+        match token {
+            Token::Word(start, end) => Folded::new(self.lexer.slice(start, end), true),
+            Token::Quoted(Some((start, end))) => {
+                Folded::new(self.lexer.slice(start, end), false)
+            }
+            _ => None,
+        }
+    }
+
+    fn is_temporary_schema(&self, token: Token) -> bool {
+        match token {
+            Token::Word(start, end) | Token::Quoted(Some((start, end))) => {
+                self.lexer.slice(start, end).eq_ignore_ascii_case(b"pg_temp")
+            }
+            _ => false,
         }
     }
 
@@ -178,8 +222,8 @@ impl Scan<'_> {
             match next {
                 Token::End | Token::Punct(b';') => return next,
                 Token::Bad => return self.give_up(),
-                // The schema of temporary tables.
-                _ if self.is(next, "pg_temp") => self.find(Reason::SessionState, next),
+                Token::Punct(b'(') => self.session_call(),
+                _ if self.is_temporary_schema(next) => self.find(Reason::SessionState, next),
                 // `CREATE FUNCTION … BEGIN ATOMIC …; … END`: the rest belongs to it.
                 _ if self.is(next, "atomic") => loop {
                     match self.next() {
@@ -190,6 +234,7 @@ impl Scan<'_> {
                 },
                 _ => {}
             }
+            self.push(next);
             next = self.next();
         }
     }
@@ -256,11 +301,15 @@ impl Scan<'_> {
                 Token::Punct(b';') if self.depth == 0 => return token,
                 Token::Punct(b'(') => {
                     self.call();
+                    let prefix = self.is_prefix();
                     self.depth += 1;
                     self.with &= !self.bit();
+                    self.prefix &= !self.bit();
+                    self.prefix |= if prefix { self.bit() } else { 0 };
                 }
                 Token::Punct(b')') => {
                     self.with &= !self.bit();
+                    self.after_prefix = self.bit() == 0 || self.prefix & self.bit() != 0;
                     self.depth = self.depth.saturating_sub(1);
                 }
                 Token::Word(start, end) => {
@@ -306,6 +355,12 @@ impl Scan<'_> {
             (5, b'm') if is("merge") && self.is_verb_or_lock(begins_with_with) => {
                 self.find(Reason::Write, token);
             }
+            (4 | 5 | 6 | 9, b't' | b'l' | b'g')
+                if self.is(self.last[0], "into")
+                    && ["temp", "temporary", "local", "global"].into_iter().any(is) =>
+            {
+                self.find(Reason::SessionState, token);
+            }
             (4, b'w') if is("with") && self.starts_subquery() => self.with |= self.bit(),
             (5 | 6, b's' | b'v' | b't') if is("select") || is("values") || is("table") => {
                 self.with &= !self.bit();
@@ -316,7 +371,14 @@ impl Scan<'_> {
 
     /// After a dot or `AS` any word is a name.
     fn is_label(&self) -> bool {
-        self.last[0] == Token::Punct(b'.') || self.is(self.last[0], "as")
+        let dot = Token::Punct(b'.');
+        self.last[0] == dot || (self.is(self.last[0], "as") && self.last[1] != dot)
+    }
+
+    /// `DISTINCT ON (…) f()` and `OPERATOR(…) f()`: no alias comes behind these.
+    fn is_prefix(&self) -> bool {
+        self.is(self.last[0], "operator")
+            || (self.is(self.last[0], "on") && self.is(self.last[1], "distinct"))
     }
 
     fn starts_subquery(&self) -> bool {
@@ -324,7 +386,7 @@ impl Scan<'_> {
     }
 
     /// `INSERT`, `UPDATE`, `DELETE` and `MERGE` may be names too. They are verbs
-    /// at the start of a parenthesis, and outside of one behind a `WITH`.
+    /// at the start of a parenthesis, and behind the head of a `WITH`.
     fn is_verb_or_lock(&self, begins_with_with: bool) -> bool {
         if self.is_label() {
             return false;
@@ -334,6 +396,7 @@ impl Scan<'_> {
             || self.is(self.last[0], "key")
             || self.last[0] == Token::Punct(b')')
             || (begins_with_with && self.depth == 0)
+            || self.with & self.bit() != 0
     }
 
     /// A name that may be a relation.
@@ -349,7 +412,9 @@ impl Scan<'_> {
         let Some(folded) = Folded::new(name, fold) else {
             return self.find(Reason::Unclear, Token::Word(start, end));
         };
-        if system && !words::is_replicated(folded.name()) {
+        if system && folded.name() == b"pg_temp" {
+            self.find(Reason::SessionState, Token::Word(start, end));
+        } else if system && !words::is_replicated(folded.name()) {
             // A function is judged where its parenthesis comes.
             let next = self.lexer.upcoming();
             if next != b'(' {
@@ -362,15 +427,14 @@ impl Scan<'_> {
 
     /// A parenthesis opens: what is before it?
     fn call(&mut self) {
-        let (start, end, fold) = match self.last[0] {
-            Token::Word(start, end) => (start, end, true),
-            Token::Quoted(Some((start, end))) => (start, end, false),
-            // A name with escapes.
-            Token::Quoted(None) => return self.find(Reason::UnknownFunction, Token::End),
+        let token = self.last[0];
+        let fold = match token {
+            Token::Word(..) => true,
+            Token::Quoted(_) => false,
             _ => return,
         };
-        let token = self.last[0];
-        let Some(folded) = Folded::new(self.lexer.slice(start, end), fold) else {
+        // It has escapes, or is too long.
+        let Some(folded) = self.folded(token) else {
             return self.find(Reason::UnknownFunction, token);
         };
         let name = folded.name();
@@ -385,13 +449,13 @@ impl Scan<'_> {
             // A type, in a cast.
             Token::Cast => return,
             // An alias with its columns, unless it is a keyword all the same.
-            Token::Punct(b')') => return,
+            Token::Punct(b')') if !self.after_prefix => return,
             _ if self.is(self.last[1], "as") => return,
             _ if self.with & self.bit() != 0 => return,
             _ => words::call(name).filter(|call| fold || *call != Call::Keyword),
         };
         match built_in {
-            Some(Call::Safe) if self.catalogue.shadowed.contains(name) => {
+            Some(Call::Safe | Call::Keyword) if self.catalogue.shadowed.contains(name) => {
                 self.find(Reason::UnknownFunction, token);
             }
             Some(Call::Safe | Call::Keyword) => {}

@@ -60,6 +60,8 @@ fn writes_go_to_the_primary_however_they_are_hidden() {
             "WITH a AS (SELECT 1) DELETE FROM t",
             "WITH a AS (WITH b AS (DELETE FROM t RETURNING 1) SELECT * FROM b) SELECT * FROM a",
             "WITH a AS (SELECT 1) UPDATE t SET x = 1",
+            "SELECT * FROM (WITH RECURSIVE a AS (SELECT 1 AS n) SEARCH DEPTH FIRST BY n SET o \
+             DELETE FROM t) x",
             "EXPLAIN ANALYZE DELETE FROM t",
             "EXPLAIN (ANALYZE) UPDATE t SET x = 1",
             "MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE",
@@ -71,7 +73,10 @@ fn writes_go_to_the_primary_however_they_are_hidden() {
             "SELECT 1; DROP TABLE t",
         ],
     );
-    all(Reason::SelectInto, &["SELECT * INTO copy FROM t", "SELECT 1 INTO TEMP x"]);
+    all(
+        Reason::SelectInto,
+        &["SELECT * INTO copy FROM t", "SELECT 1 INTO UNLOGGED x", "SELECT t.as INTO x FROM t"],
+    );
     all(
         Reason::RowLock,
         &[
@@ -94,7 +99,6 @@ fn functions_are_safe_only_if_they_are_known() {
             "SELECT nextval('s')",
             "SELECT pg_catalog.nextval('s')",
             "SELECT \"nextval\"('s')",
-            "SELECT U&\"nextval\"('s')",
             "SELECT nextval /* */ ('s')",
             "SELECT nextval\n('s')",
             "SELECT NEXTVAL('s')",
@@ -104,6 +108,9 @@ fn functions_are_safe_only_if_they_are_known() {
             "SELECT pg_terminate_backend(1)",
             "SELECT pg_wal_replay_pause()",
             "SELECT \"IN\"(1)",
+            "SELECT \"a\"\"b\"(1)",
+            "SELECT DISTINCT ON (id) nextval('s') FROM t",
+            "SELECT (1) OPERATOR(pg_catalog.+) nextval('s')",
         ],
     );
     all(
@@ -120,6 +127,17 @@ fn functions_are_safe_only_if_they_are_known() {
             "CREATE TABLE pg_temp.t (n int)",
             "DECLARE c CURSOR FOR SELECT 1",
             "LOCK TABLE t",
+            "SELECT 1 INTO TEMP x",
+            "SELECT 1 INTO LOCAL TEMPORARY TABLE x",
+            "SELECT 1 INTO pg_temp.x",
+            "SELECT * FROM pg_temp.x",
+            "CREATE TABLE \"pg_temp\".t (n int)",
+            "INSERT INTO t VALUES (currval('s'))",
+            "INSERT INTO t (a) SELECT lastval ()",
+            "UPDATE t SET a = 1 WHERE pg_catalog.pg_try_advisory_lock(1)",
+            "CREATE TABLE t AS SELECT setseed(0)",
+            "SELECT DISTINCT ON (id) pg_advisory_lock(id) FROM t",
+            "DELETE FROM pg_temp.x",
         ],
     );
     all(
@@ -144,6 +162,9 @@ fn what_is_not_understood_is_not_safe() {
             "SELECT $x$ open",
             "\\d users",
             "?",
+            "SELECT U&\"nextval\"('s')",
+            "SELECT U&\"n!0065xtval\" UESCAPE '!' ('s')",
+            "SELECT * FROM U&\"pg!005fstat!005factivity\" UESCAPE '!'",
         ],
     );
     all(Reason::Empty, &["", "  ", "-- nothing", "/* */;;"]);
@@ -163,12 +184,14 @@ fn the_catalogue_adds_and_takes_away() {
     let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().into()).collect();
     let catalogue = Catalogue {
         functions: set(&["slug"]),
-        shadowed: set(&["lower"]),
+        shadowed: set(&["lower", "search"]),
         relations: set(&["users_id_seq", "Odd View"]),
     };
     let reason = |text| Route::of(text, &catalogue).reason();
     assert_eq!(reason("SELECT slug(name), app.Slug(name) FROM users"), Reason::ReadOnly);
     assert_eq!(reason("SELECT lower(name) FROM users"), Reason::UnknownFunction);
+    // Not reserved: a function may have such a name.
+    assert_eq!(reason("SELECT * FROM search('x')"), Reason::UnknownFunction);
     assert_eq!(reason("SELECT last_value FROM Users_Id_Seq"), Reason::UnsafeRelation);
     assert_eq!(reason("SELECT * FROM \"Odd View\""), Reason::UnsafeRelation);
     assert_eq!(reason("SELECT * FROM \"odd view\""), Reason::ReadOnly);

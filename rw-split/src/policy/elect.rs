@@ -13,7 +13,7 @@ pub(crate) enum Role {
 pub(crate) struct Observation {
     pub(crate) role: Role,
     pub(crate) system: u64,
-    /// When it started, in microseconds since 2000.
+    /// When it started, or recovered from a crash, in microseconds since 2000.
     pub(crate) started: i64,
     /// Of a primary, its timeline; of a standby, the newest that it is proven to follow.
     pub(crate) timeline: u32,

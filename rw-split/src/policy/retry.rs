@@ -53,13 +53,13 @@ pub(crate) fn next(code: Option<&SqlState>, asked: Asked) -> Next {
             "40001" | "40P01" => Next::Elsewhere,
             // Not there yet (DDL that is not replayed), or not on a standby.
             "55000" | "42P01" | "42883" | "3F000" | "42704" | "42703" => Next::Primary,
-            _ if is_gone(text) => Next::Elsewhere,
+            _ if is_gone(code) => Next::Elsewhere,
             _ => Next::Fail,
         },
         Asked::ReadOnPrimary => match text {
             "25006" => Next::FindPrimary,
             "0A000" => Next::PrepareAgain,
-            _ if is_gone(text) => Next::Elsewhere,
+            _ if is_gone(code) => Next::Elsewhere,
             _ => Next::Fail,
         },
         Asked::Write => match text {
@@ -67,15 +67,26 @@ pub(crate) fn next(code: Option<&SqlState>, asked: Asked) -> Next {
             // It was refused before it began.
             "53300" | "57P03" => Next::FindPrimary,
             "40003" => Next::Unknown,
-            _ if is_gone(text) => Next::Unknown,
+            _ if is_gone(code) => Next::Unknown,
             _ => Next::Fail,
         },
     }
 }
 
 /// The connection, or the server, is going away. Not 57014: that was asked for.
-fn is_gone(code: &str) -> bool {
+pub(crate) fn is_gone(code: &SqlState) -> bool {
+    let code = code.code();
     code.starts_with("57P") || code.starts_with("08") || code == "53300"
+}
+
+/// A migration has changed what a prepared statement returns ("cached plan must
+/// not change result type"). It shows when the plan is looked at, before it runs.
+/// Other things are 0A000, too: only where it comes from tells.
+pub(crate) fn is_old_plan(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        *error.code() == SqlState::FEATURE_NOT_SUPPORTED
+            && error.routine() == Some("RevalidateCachedQuery")
+    })
 }
 
 #[cfg(test)]

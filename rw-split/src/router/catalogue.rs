@@ -5,16 +5,23 @@ use tokio_postgres::{Client, Error};
 use crate::classify::{Catalogue, Route, Target};
 
 /// By name: a call does not show which of several functions of a name it means.
-const FUNCTIONS: &str = "SELECT p.proname::text, bool_or(p.provolatile = 'v') \
+/// Every aggregate is labelled immutable, whatever the functions that it is made of.
+const FUNCTIONS: &str = "SELECT p.proname::text, bool_or(p.provolatile = 'v' OR EXISTS (\
+        SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc part ON part.oid IN \
+            (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn) \
+        WHERE a.aggfnoid = p.oid AND part.provolatile = 'v')) \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.prokind IN ('f', 'a', 'w') \
     GROUP BY 1";
 
-/// Sequences, foreign tables, what is unlogged.
-const RELATIONS: &str = "SELECT c.relname::text FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
-    AND (c.relkind IN ('S', 'f') OR c.relpersistence = 'u') AND c.relkind NOT IN ('i', 'I')";
+/// Sequences, foreign tables, what is unlogged; and what such a table is a part of.
+const RELATIONS: &str = "WITH RECURSIVE unsafe (oid) AS (\
+        SELECT c.oid FROM pg_catalog.pg_class c \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
+        AND (c.relkind IN ('S', 'f') OR c.relpersistence = 'u') AND c.relkind NOT IN ('i', 'I') \
+        UNION SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN unsafe u ON u.oid = i.inhrelid) \
+    SELECT c.relname::text FROM pg_catalog.pg_class c JOIN unsafe USING (oid)";
 
 /// `pg_depend` does not list built-in functions, which are pinned: so the text of
 /// each view is read like any other statement.

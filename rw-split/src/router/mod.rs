@@ -3,6 +3,7 @@
 mod ask;
 mod catalogue;
 mod op;
+mod options;
 mod pinned;
 mod place;
 mod position;
@@ -12,10 +13,11 @@ mod stream;
 mod transaction;
 mod write;
 
+pub use self::options::{IsolationLevel, TxOptions};
 pub use self::pinned::PrimaryConnection;
 pub use self::query::{Query, Rows};
 pub use self::stream::RowStream;
-pub use self::transaction::{IsolationLevel, Tx, TxOptions};
+pub use self::transaction::Tx;
 
 use std::fmt;
 use std::future::Future;
@@ -120,12 +122,15 @@ pub(crate) struct Done {
     lease: Lease,
     /// For a stream: a write whose end is yet to come.
     writing: Option<Writing>,
+    /// For a stream: a transaction block is open around it.
+    in_block: bool,
 }
 
 /// A write under way. Its drop is an unknown outcome.
 pub(crate) struct Writing {
     core: Arc<Core>,
     scope: ConsistencyScope,
+    level: Level,
     armed: bool,
 }
 
@@ -207,7 +212,8 @@ impl RwSplit {
         Route::of(sql, &crate::classify::Catalogue::default())
     }
 
-    /// The same router, whose reads are at `level`, whatever the session's is.
+    /// The same router, whose reads are at `level`, whatever the session's is. A
+    /// [`Level::PinWindow`] begins with what is written at that level.
     #[must_use]
     pub fn at_level(&self, level: Level) -> Self {
         Self { core: Arc::clone(&self.core), level: Some(level) }
@@ -346,7 +352,7 @@ impl Core {
         match class.target() {
             Target::Replica => self.read(op, level).await,
             Target::Connection if !op.is_simple() => Err(Error::NeedsConnection(class.reason)),
-            Target::Connection | Target::Primary => Box::pin(self.write(op)).await,
+            Target::Connection | Target::Primary => Box::pin(self.write(op, level)).await,
         }
     }
 
@@ -377,17 +383,33 @@ impl Core {
         self.this.upgrade().expect("whoever calls holds the router")
     }
 
+    /// Something was shown to the session that its replica may not have: the
+    /// primary is asked how far that may be. If it cannot say, the session reads
+    /// from it for a while.
+    async fn has_seen(&self, scope: &ConsistencyScope) {
+        match Box::pin(self.ask()).await {
+            Some(position) => scope.saw(position),
+            None => {
+                let until = self.settings.clock.now().after(self.settings.unknown_pin);
+                scope.pin(until);
+            }
+        }
+    }
+
     /// Where the primary is now, at some moment after this call.
     async fn ask(&self) -> Option<Position> {
         self.asker.ask(&self.cluster, self.polling.patience).await
     }
 
-    /// Has every server asked what it is, once.
+    /// Has every server asked what it is, from here on: the first answer may be
+    /// one to a question that was under way.
     async fn look_again(&self) {
         let looks = self.cluster.servers.iter().map(|server| async {
-            let progress = server.progress.notified();
-            server.nudge.notify_one();
-            let _ = timeout(self.polling.patience, progress).await;
+            for _ in 0..2 {
+                let progress = server.progress.notified();
+                server.nudge.notify_one();
+                let _ = timeout(self.polling.patience, progress).await;
+            }
         });
         futures_util::future::join_all(looks).await;
     }
@@ -454,11 +476,5 @@ impl fmt::Debug for RwSplit {
         f.debug_struct("RwSplit")
             .field("servers", &names.collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-impl Done {
-    pub(crate) fn into_parts(self) -> (Answer, Lease, Option<Writing>) {
-        (self.answer, self.lease, self.writing)
     }
 }

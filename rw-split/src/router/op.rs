@@ -6,6 +6,8 @@ use futures_util::StreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row, RowStream, SimpleQueryMessage, Statement};
 
+use crate::error::is_lost;
+use crate::policy::retry::is_gone;
 use crate::server::conn::Conn;
 
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -83,6 +85,17 @@ impl Op<'_> {
             }
             (Kind::Simple, _) => client.simple_query(self.sql).await.map(Answer::Simple),
         }
+    }
+
+    /// Whether the connection failed. What the driver says of a text that it
+    /// cannot send looks the same.
+    pub(crate) fn is_lost(&self, error: &Error) -> bool {
+        is_lost(error) && !self.sql.contains('\0')
+    }
+
+    /// Likewise, or the server has said that it is going away.
+    pub(crate) fn is_away(&self, error: &Error) -> bool {
+        self.is_lost(error) || error.code().is_some_and(is_gone)
     }
 
     pub(crate) fn is_stream(&self) -> bool {

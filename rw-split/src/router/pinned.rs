@@ -44,7 +44,7 @@ impl PrimaryConnection {
     /// was written last may be lost. Then, and where the connection is lost, the
     /// session reads from the primary for a while.
     pub async fn written(&self) -> Result<(), Error> {
-        let writing = Writing::new(Arc::clone(self.db.core()));
+        let writing = Writing::new(Arc::clone(self.db.core()), self.db.own_level());
         let position = self.lease.position().await;
         writing.settle(&self.lease, Some(position))
     }

@@ -1,10 +1,12 @@
 //! Reads: on a replica, and again elsewhere when that fails.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::{Either, join, select};
 use tokio::time::Instant;
 use tokio_postgres::Error as SqlError;
+use tokio_postgres::error::SqlState;
 use tracing::debug;
 
 use super::op::{Answer, Op};
@@ -12,7 +14,7 @@ use super::place::{Reading, Spot};
 use super::{Core, Done};
 use crate::builder::WhenUnreachable;
 use crate::classify::Reason;
-use crate::error::{Error, is_lost};
+use crate::error::Error;
 use crate::level::Level;
 use crate::lsn::Lsn;
 use crate::metrics::{Cause, Place};
@@ -72,7 +74,7 @@ impl Core {
                         self.classifier.unlearn(op.sql);
                         self.relearn.notify_one();
                         self.metrics.retries();
-                        return Box::pin(self.write(op)).await;
+                        return Box::pin(self.write(op, level)).await;
                     }
                     Next::PrepareAgain | Next::Primary => {
                         self.metrics.retries();
@@ -93,7 +95,7 @@ impl Core {
 
     /// A read beside this one may have left the replica meanwhile: then what was
     /// seen here is behind the session, and its floor has to know.
-    async fn settle(&self, reading: &Reading<'_>, identity: Sticky) {
+    pub(super) async fn settle(&self, reading: &Reading<'_>, identity: Sticky) {
         if reading.level != Level::Session {
             return;
         }
@@ -101,9 +103,7 @@ impl Core {
         if sticky == Some(identity) {
             return;
         }
-        if let Some(position) = Box::pin(self.ask()).await {
-            reading.scope.saw(position);
-        }
+        self.has_seen(&reading.scope).await;
     }
 
     async fn on_replica(
@@ -115,34 +115,24 @@ impl Core {
         level: Level,
     ) -> Result<Done, Failed> {
         let server = &self.cluster.servers[index];
-        let mut down = pin!(server.down.notified());
-        down.as_mut().enable();
         let _counted = Counted::one_more(&server.in_flight);
-        let mut lease = match select(pin!(server.pool.acquire()), down.as_mut()).await {
-            Either::Left((Ok(lease), _)) => lease,
-            Either::Left((Err(AcquireError::Full), _)) => {
-                return Err(Failed::Full(self.full(index)));
-            }
-            Either::Left((Err(AcquireError::Connect(error)), _)) => {
-                return Err(Failed::Away(error));
-            }
-            Either::Right(_) => return Err(Failed::Away(None)),
+        let mut lease = match server.pool.try_acquire() {
+            Some(lease) => lease,
+            None => Box::pin(self.wait_for_lease(index)).await?,
         };
-        lease.ask();
+        lease.ask_read();
+        if !server.reachable.load(Ordering::SeqCst) {
+            lease.done();
+            return Err(Failed::Away(None));
+        }
         let began = Instant::now();
-        let answered = {
-            let run = pin!(self.run_read(op, &lease, server.shared, level, identity, floor));
-            match select(run, down).await {
-                Either::Left((answered, _)) => answered,
-                Either::Right(_) => Err(Failed::Away(None)),
-            }
-        };
-        match answered {
+        match self.run_read(op, &lease, server.shared, level, identity, floor).await {
             Ok(answer) => {
                 let now = Instant::now();
                 server.took(now.saturating_duration_since(began));
                 lease.done_at(now);
-                Ok(Done { answer, lease, writing: None })
+                let in_block = server.shared && op.is_stream();
+                Ok(Done { answer, lease, writing: None, in_block })
             }
             Err(Failed::Mistaken) => {
                 lease.done();
@@ -156,7 +146,7 @@ impl Core {
                 }
                 Err(Failed::Mistaken)
             }
-            Err(Failed::Said(error)) if is_lost(&error) => Err(Failed::Away(Some(error))),
+            Err(Failed::Said(error)) if op.is_lost(&error) => Err(Failed::Away(Some(error))),
             Err(Failed::Said(error)) => {
                 if error.code().is_some() {
                     lease.done();
@@ -165,6 +155,19 @@ impl Core {
                 Err(Failed::Said(error))
             }
             Err(failed) => Err(failed),
+        }
+    }
+
+    /// For a connection, as long as the server is there.
+    async fn wait_for_lease(&self, index: usize) -> Result<Lease, Failed> {
+        let server = &self.cluster.servers[index];
+        let mut down = pin!(server.down.notified());
+        down.as_mut().enable();
+        match select(pin!(server.pool.acquire()), down).await {
+            Either::Left((Ok(lease), _)) => Ok(lease),
+            Either::Left((Err(AcquireError::Full), _)) => Err(Failed::Full(self.full(index))),
+            Either::Left((Err(AcquireError::Connect(error)), _)) => Err(Failed::Away(error)),
+            Either::Right(_) => Err(Failed::Away(None)),
         }
     }
 
@@ -190,8 +193,7 @@ impl Core {
         op.run(lease, statement.as_ref()).await.map_err(Failed::Said)
     }
 
-    /// Which server it is shows in the very transaction that reads. In `READ
-    /// COMMITTED` the statement's snapshot is taken after the check's.
+    /// What was prepared on this connection may be so on another server only.
     async fn run_checked(
         &self,
         op: &Op<'_>,
@@ -199,9 +201,31 @@ impl Core {
         floor: Option<Lsn>,
         started: Option<i64>,
     ) -> Result<Answer, Failed> {
+        match self.run_in_block(op, lease, floor, started).await {
+            Err(Failed::Said(error))
+                if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) =>
+            {
+                lease.forget_statement(op.sql);
+                self.run_in_block(op, lease, floor, started).await
+            }
+            ran => ran,
+        }
+    }
+
+    /// Which server it is shows in the very transaction that reads. In `READ
+    /// COMMITTED` the statement's snapshot is taken after the check's.
+    async fn run_in_block(
+        &self,
+        op: &Op<'_>,
+        lease: &Lease,
+        floor: Option<Lsn>,
+        started: Option<i64>,
+    ) -> Result<Answer, Failed> {
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-        lease.client.batch_execute(begin).await.map_err(Failed::Said)?;
-        let now = lease.identity_now().await.map_err(Failed::Said)?.observation;
+        // With a block open, nobody else may have the connection.
+        let away = |error| Failed::Away(Some(error));
+        lease.client.batch_execute(begin).await.map_err(away)?;
+        let now = lease.identity_now().await.map_err(away)?.observation;
         let known = self.cluster.view().known();
         let fresh = known.is_some_and(|known| {
             now.system == known.system
@@ -218,7 +242,10 @@ impl Core {
         } else {
             Err(Failed::Away(None))
         };
-        lease.client.batch_execute("COMMIT").await.map_err(Failed::Said)?;
+        // Rows that are yet to come would be in its way.
+        if !(op.is_stream() && answer.is_ok()) {
+            lease.client.batch_execute("COMMIT").await.map_err(away)?;
+        }
         answer
     }
 
@@ -242,17 +269,22 @@ impl Core {
                 Err(Error::NoPrimary { .. }) if last.is_some() => break,
                 Err(error) => return Err(error),
             };
-            lease.ask();
+            lease.ask_read();
+            if !self.cluster.servers[index].reachable.load(Ordering::SeqCst) {
+                lease.done();
+                self.metrics.retries();
+                continue;
+            }
             match self.run_on_primary(op, &lease, reading).await {
                 Ok(answer) => {
                     lease.done();
                     self.metrics.request(Place::Primary, cause);
-                    return Ok(Done { answer, lease, writing: None });
+                    return Ok(Done { answer, lease, writing: None, in_block: false });
                 }
                 Err(error) => {
                     if error.code().is_some() {
                         lease.done();
-                    } else if !is_lost(&error) {
+                    } else if !op.is_lost(&error) {
                         return Err(Error::Sql(error));
                     }
                     match next(error.code(), Asked::ReadOnPrimary) {
@@ -288,9 +320,7 @@ impl Core {
             let answer = op.run(lease, statement.as_ref()).await?;
             if scoped && base {
                 // The rows to come are of the snapshot that is taken already.
-                if let Some(position) = self.ask().await {
-                    reading.scope.saw(position);
-                }
+                self.has_seen(&reading.scope).await;
             }
             return Ok(answer);
         }
@@ -300,6 +330,8 @@ impl Core {
         if let Ok(position) = position {
             self.cluster.view().learn(position);
             reading.scope.saw(position);
+        } else {
+            self.has_seen(&reading.scope).await;
         }
         Ok(answer)
     }
@@ -308,7 +340,7 @@ impl Core {
     async fn read_stale(&self, op: &Op<'_>, reading: &Reading<'_>) -> Result<Done, Error> {
         let view = self.cluster.view();
         let reachable = view.candidates.iter().enumerate().filter(|(index, _)| {
-            self.cluster.servers[*index].reachable.load(std::sync::atomic::Ordering::Acquire)
+            self.cluster.servers[*index].reachable.load(Ordering::Acquire)
                 && reading.excluded & (1 << index) == 0
         });
         let Some((index, candidate)) = reachable.max_by_key(|(_, c)| (c.usable, c.replayed))

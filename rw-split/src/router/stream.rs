@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use super::op::Answer;
 use super::{Done, Writing};
 use crate::error::Error;
+use crate::policy::retry::{Asked, Next, next};
 use crate::server::pool::Lease;
 
 /// Rows as they come; made by [`RwSplit::query_raw`](crate::RwSplit::query_raw).
@@ -28,6 +29,7 @@ enum State {
         rows: Pin<Box<tokio_postgres::RowStream>>,
         lease: Lease,
         writing: Option<Writing>,
+        in_block: bool,
     },
     /// The last row has come: where was it committed?
     Ending(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
@@ -36,13 +38,13 @@ enum State {
 
 impl RowStream {
     pub(super) fn new(done: Done) -> Self {
-        let (answer, mut lease, writing) = done.into_parts();
+        let Done { answer, mut lease, writing, in_block } = done;
         let Answer::Stream(rows, first) = answer else {
             unreachable!("a stream was asked for")
         };
         // Until the end the connection is nobody else's.
         lease.ask();
-        Self { state: State::Rows { first, rows, lease, writing } }
+        Self { state: State::Rows { first, rows, lease, writing, in_block } }
     }
 }
 
@@ -61,14 +63,17 @@ impl Stream for RowStream {
                         Some(Ok(row)) => return Poll::Ready(Some(Ok(row))),
                         end => {
                             let over = std::mem::replace(&mut self.state, State::Over);
-                            let State::Rows { lease, writing, .. } = over else { continue };
+                            let State::Rows { lease, writing, in_block, .. } = over else {
+                                continue;
+                            };
                             match end {
                                 Some(Err(error)) => {
-                                    let error = failed(error, lease, writing);
+                                    let error = failed(error, lease, writing, in_block);
                                     return Poll::Ready(Some(Err(error)));
                                 }
                                 _ => {
-                                    self.state = State::Ending(Box::pin(end_of(lease, writing)))
+                                    let end = end_of(lease, writing, in_block);
+                                    self.state = State::Ending(Box::pin(end));
                                 }
                             }
                         }
@@ -85,12 +90,19 @@ impl Stream for RowStream {
     }
 }
 
-fn failed(error: tokio_postgres::Error, mut lease: Lease, writing: Option<Writing>) -> Error {
-    if error.code().is_some() {
+fn failed(
+    error: tokio_postgres::Error,
+    mut lease: Lease,
+    writing: Option<Writing>,
+    in_block: bool,
+) -> Error {
+    if error.code().is_some() && !in_block {
         lease.done();
     }
     match writing {
-        Some(writing) if error.code().is_none() => writing.unknown(Some(error)),
+        Some(writing) if next(error.code(), Asked::Write) == Next::Unknown => {
+            writing.unknown(Some(error))
+        }
         Some(writing) => {
             writing.nothing_happened();
             Error::Sql(error)
@@ -99,7 +111,15 @@ fn failed(error: tokio_postgres::Error, mut lease: Lease, writing: Option<Writin
     }
 }
 
-async fn end_of(mut lease: Lease, writing: Option<Writing>) -> Result<(), Error> {
+async fn end_of(
+    mut lease: Lease,
+    writing: Option<Writing>,
+    in_block: bool,
+) -> Result<(), Error> {
+    if in_block && lease.client.batch_execute("COMMIT").await.is_err() {
+        // All rows have come; the connection is closed.
+        return Ok(());
+    }
     if let Some(writing) = writing {
         let position = lease.position().await;
         let known = position.is_ok();

@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::op::{Answer, Kind, Op};
+use super::options::{IsolationLevel, TxOptions};
 use super::place::{Reading, Spot};
 use super::{Core, RwSplit, Writing};
 use crate::classify::Reason;
@@ -19,63 +20,10 @@ use crate::error::{Error, is_lost};
 use crate::level::Level;
 use crate::metrics::{Cause, Place};
 use crate::policy::elect::Role;
+use crate::policy::retry::{Asked, Next, is_gone, is_old_plan, next};
 use crate::scope::ConsistencyScope;
 use crate::server::pool::Lease;
-
-/// How much a transaction sees of those beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IsolationLevel {
-    /// `READ COMMITTED`
-    ReadCommitted,
-    /// `REPEATABLE READ`
-    RepeatableRead,
-    /// `SERIALIZABLE`, which a replica does not have.
-    Serializable,
-}
-
-/// How a transaction is run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct TxOptions {
-    isolation: Option<IsolationLevel>,
-    replays: u32,
-}
-
-impl TxOptions {
-    /// The server's default isolation, and no replay.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the isolation level.
-    pub fn isolation(mut self, level: IsolationLevel) -> Self {
-        self.isolation = Some(level);
-        self
-    }
-
-    /// Calls the closure again, up to so many times, after a serialization
-    /// failure (40001) or a deadlock (40P01), which have undone all it did in the
-    /// database. What else it does must bear being done again. The default is 0.
-    pub fn replays(mut self, most: u32) -> Self {
-        self.replays = most;
-        self
-    }
-
-    fn begin(self, read_only: bool) -> String {
-        let mut begin = String::from("BEGIN");
-        match self.isolation {
-            None => {}
-            Some(IsolationLevel::ReadCommitted) => begin += " ISOLATION LEVEL READ COMMITTED",
-            Some(IsolationLevel::RepeatableRead) => begin += " ISOLATION LEVEL REPEATABLE READ",
-            Some(IsolationLevel::Serializable) => begin += " ISOLATION LEVEL SERIALIZABLE",
-        }
-        if read_only {
-            begin += " READ ONLY";
-        }
-        begin
-    }
-}
+use crate::token::Sticky;
 
 /// A transaction in progress: an owned handle, so that it may go into spawned
 /// tasks. Its clones are one transaction.
@@ -93,10 +41,21 @@ struct Inner {
     core: Arc<Core>,
     lease: Lease,
     over: AtomicBool,
-    /// The last statement has failed, and with it the transaction.
+    /// A statement has failed, and with it the transaction, up to a savepoint.
     failed: AtomicBool,
     under_way: AtomicUsize,
-    read_only: bool,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    /// By a handle that reads at this level, if it says so.
+    Writes(Option<Level>),
+    ReadOnly {
+        /// Where it is; `None` for the primary.
+        replica: Option<Sticky>,
+        level: Level,
+    },
 }
 
 impl RwSplit {
@@ -138,9 +97,7 @@ impl RwSplit {
         let core = self.core();
         let mut left = options.replays;
         loop {
-            let deadline = Instant::now() + core.settings.failover_wait;
-            let (_, lease) = core.primary_lease(deadline).await?;
-            let tx = Tx::begin(Arc::clone(core), lease, &options.begin(false), false).await?;
+            let tx = core.begin(&options.begin(false), self.own_level()).await?;
             let ended = match work(tx.clone()).await {
                 Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
                 Err(error) => {
@@ -171,10 +128,8 @@ impl RwSplit {
         T: Send,
         E: From<Error> + Send,
     {
-        let core = self.core();
-        let lease = core.lease_for_reading(self.own_level()).await?;
         let begin = TxOptions::new().isolation(IsolationLevel::RepeatableRead).begin(true);
-        let tx = Tx::begin(Arc::clone(core), lease, &begin, true).await?;
+        let tx = self.core().begin_to_read(&begin, self.own_level()).await?;
         match work(tx.clone()).await {
             Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
             Err(error) => {
@@ -202,41 +157,68 @@ fn is_replayable(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Core {
-    /// A connection to a server that may serve the session's reads.
-    async fn lease_for_reading(&self, level: Option<Level>) -> Result<Lease, Error> {
+    /// A transaction on the primary. A connection that fails at `BEGIN` has done
+    /// nothing yet: then another one does.
+    async fn begin(&self, begin: &str, level: Option<Level>) -> Result<Tx, Error> {
+        let deadline = Instant::now() + self.settings.failover_wait;
+        loop {
+            let (index, lease) = self.primary_lease(deadline).await?;
+            match Tx::begin(self.shared(), lease, begin, Mode::Writes(level)).await {
+                Err(error) if is_away(&error) && Instant::now() < deadline => {
+                    self.cluster.servers[index].nudge.notify_one();
+                    self.metrics.retries();
+                }
+                begun => return begun.map_err(Error::Sql),
+            }
+        }
+    }
+
+    /// A transaction on a server that may serve the session's reads.
+    async fn begin_to_read(&self, begin: &str, level: Option<Level>) -> Result<Tx, Error> {
         let mut reading = Reading::new(self, level);
         for _ in 0..4 {
             let (index, identity) = match reading.place().await {
                 Spot::Replica { index, identity, .. } => (index, identity),
                 Spot::Primary(cause) => {
-                    let deadline = Instant::now() + self.settings.failover_wait;
-                    let (_, lease) = self.primary_lease(deadline).await?;
                     self.metrics.request(Place::Primary, cause);
-                    return Ok(lease);
+                    break;
                 }
             };
             let server = &self.cluster.servers[index];
-            match server.pool.acquire().await {
-                Ok(lease) => {
-                    let seen = lease.identity.observation;
-                    if seen.started == identity.started
-                        && seen.role == Role::Standby
-                        && !server.shared
-                    {
-                        self.metrics.request(Place::Replica, Cause::Asked);
-                        return Ok(lease);
-                    }
+            if let Ok(lease) = server.pool.acquire().await {
+                let seen = lease.identity.observation;
+                if seen.started != identity.started || seen.role != Role::Standby {
                     lease.discard();
-                    server.nudge.notify_one();
+                } else if !server.shared {
+                    let (replica, level) = (Some(identity), reading.level);
+                    let mode = Mode::ReadOnly { replica, level };
+                    if let Ok(tx) = Tx::begin(self.shared(), lease, begin, mode).await {
+                        self.metrics.request(Place::Replica, Cause::Asked);
+                        return Ok(tx);
+                    }
                 }
-                Err(_) => server.nudge.notify_one(),
             }
+            server.nudge.notify_one();
             reading.excluded |= 1 << index;
             self.metrics.retries();
         }
         let deadline = Instant::now() + self.settings.failover_wait;
-        self.primary_lease(deadline).await.map(|(_, lease)| lease)
+        loop {
+            let (index, lease) = self.primary_lease(deadline).await?;
+            let mode = Mode::ReadOnly { replica: None, level: reading.level };
+            match Tx::begin(self.shared(), lease, begin, mode).await {
+                Err(error) if is_away(&error) && Instant::now() < deadline => {
+                    self.cluster.servers[index].nudge.notify_one();
+                    self.metrics.retries();
+                }
+                begun => return begun.map_err(Error::Sql),
+            }
+        }
     }
+}
+
+fn is_away(error: &tokio_postgres::Error) -> bool {
+    is_lost(error) || error.code().is_some_and(is_gone)
 }
 
 impl Tx {
@@ -244,18 +226,18 @@ impl Tx {
         core: Arc<Core>,
         mut lease: Lease,
         begin: &str,
-        read_only: bool,
-    ) -> Result<Self, Error> {
+        mode: Mode,
+    ) -> Result<Self, tokio_postgres::Error> {
         // Until it is over, nobody else may have the connection.
         lease.ask();
-        lease.client.batch_execute(begin).await.map_err(Error::Sql)?;
+        lease.client.batch_execute(begin).await?;
         let inner = Inner {
             core,
             lease,
             over: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
-            read_only,
+            mode,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -324,24 +306,47 @@ impl Tx {
 
     async fn run(&self, op: &Op<'_>) -> Result<Answer, Error> {
         let inner = &*self.inner;
-        if inner.over.load(Ordering::Acquire) {
-            return Err(Error::TransactionOver);
+        // First: whoever ends the transaction looks at the two the other way round.
+        inner.under_way.fetch_add(1, Ordering::SeqCst);
+        let begun = if inner.over.load(Ordering::SeqCst) {
+            Err(Error::TransactionOver)
+        } else {
+            self.fence()
+        };
+        if let Err(error) = begun {
+            inner.under_way.fetch_sub(1, Ordering::SeqCst);
+            return Err(error);
         }
-        self.fence()?;
         let class = inner.core.classifier.classify(op.sql);
         if class.reason == Reason::SessionState {
             // What it sets would outlive the transaction on this connection.
             inner.lease.discard();
         }
-        inner.under_way.fetch_add(1, Ordering::AcqRel);
         // Left at one if this is dropped in the middle.
         let ran = async {
             let statement = op.prepare(&inner.lease).await?;
             op.run(&inner.lease, statement.as_ref()).await
         };
         let ran = ran.await;
-        inner.under_way.fetch_sub(1, Ordering::AcqRel);
-        inner.failed.store(ran.is_err(), Ordering::Release);
+        inner.under_way.fetch_sub(1, Ordering::SeqCst);
+        match &ran {
+            // Only a savepoint that is gone back to mends what has failed; other
+            // answers may be older than the failure, and looked at later.
+            Ok(_)
+                if class.reason == Reason::TransactionControl
+                    || cfg!(broken = "last_answer") =>
+            {
+                inner.failed.store(false, Ordering::Release);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                inner.failed.store(true, Ordering::Release);
+                let again = next(error.code(), Asked::Write) == Next::PrepareAgain;
+                if again || is_old_plan(error) {
+                    inner.lease.forget_statement(op.sql);
+                }
+            }
+        }
         ran.map_err(Error::Sql)
     }
 
@@ -349,7 +354,7 @@ impl Tx {
         if !self.inner.lease.is_poisoned() {
             return Ok(());
         }
-        if !self.inner.read_only {
+        if matches!(self.inner.mode, Mode::Writes(_)) {
             self.inner.core.metrics.fenced_writes();
         }
         let core = &self.inner.core;
@@ -363,21 +368,24 @@ impl Tx {
 
     async fn commit(self) -> Result<(), Error> {
         let inner = &*self.inner;
-        if inner.over.swap(true, Ordering::AcqRel) {
+        if inner.over.swap(true, Ordering::SeqCst) {
             return Err(Error::TransactionOver);
         }
         self.fence()?;
-        if inner.failed.load(Ordering::Acquire) || inner.under_way.load(Ordering::Acquire) > 0 {
-            self.end("ROLLBACK").await;
+        if inner.failed.load(Ordering::Acquire) || inner.under_way.load(Ordering::SeqCst) > 0 {
+            self.end().await;
             return Err(Error::TransactionAborted);
         }
-        if inner.read_only {
-            let ended = inner.lease.client.batch_execute("COMMIT").await;
-            self.see().await;
-            self.give_back(ended.is_ok());
-            return ended.map_err(Error::Sql);
-        }
-        let writing = Writing::new(Arc::clone(&inner.core));
+        let level = match inner.mode {
+            Mode::Writes(level) => level,
+            Mode::ReadOnly { replica, level } => {
+                let ended = inner.lease.client.batch_execute("COMMIT").await;
+                self.see(replica, level).await;
+                self.give_back(ended.is_ok());
+                return ended.map_err(Error::Sql);
+            }
+        };
+        let writing = Writing::new(Arc::clone(&inner.core), level);
         let (committed, position) = {
             let mut poisoned = pin!(inner.lease.pool().poisoned());
             poisoned.as_mut().enable();
@@ -396,41 +404,57 @@ impl Tx {
                 inner.core.metrics.request(Place::Primary, Cause::Asked);
                 Ok(())
             }
-            Err(error) if is_lost(&error) => Err(writing.unknown(Some(error))),
-            Err(error) => match crate::policy::retry::next(
-                error.code(),
-                crate::policy::retry::Asked::Write,
-            ) {
-                crate::policy::retry::Next::Unknown => Err(writing.unknown(Some(error))),
-                _ => {
-                    writing.nothing_happened();
-                    self.give_back(true);
-                    Err(Error::Sql(error))
-                }
-            },
+            Err(error) if next(error.code(), Asked::Write) == Next::Unknown => {
+                Err(writing.unknown(Some(error)))
+            }
+            Err(error) => {
+                writing.failed(position.ok());
+                self.give_back(true);
+                Err(Error::Sql(error))
+            }
         }
     }
 
-    /// What a read-only transaction has shown on the primary is seen.
-    async fn see(&self) {
-        let inner = &*self.inner;
-        let on_primary = inner.lease.identity.observation.role == Role::Primary;
-        if let Some(scope) = ConsistencyScope::current().filter(|_| on_primary)
-            && let Some(position) = inner.core.ask().await
-        {
-            scope.saw(position);
+    /// What a read-only transaction has shown is seen, if the session may read
+    /// elsewhere next.
+    async fn see(&self, replica: Option<Sticky>, level: Level) {
+        let Some(scope) = ConsistencyScope::current() else { return };
+        let core = &self.inner.core;
+        let moves = match replica {
+            Some(_) => level == Level::Session && scope.floors().sticky != replica,
+            None => level == Level::Session || core.settings.level == Level::Session,
+        };
+        if moves {
+            core.has_seen(&scope).await;
         }
     }
 
     async fn rollback(self) {
-        if !self.inner.over.swap(true, Ordering::AcqRel) {
-            self.end("ROLLBACK").await;
+        if !self.inner.over.swap(true, Ordering::SeqCst) {
+            self.end().await;
         }
     }
 
-    async fn end(&self, how: &str) {
-        let ended = self.inner.lease.client.batch_execute(how).await.is_ok();
-        self.give_back(ended && self.inner.under_way.load(Ordering::Acquire) == 0);
+    /// What it has shown, by rows or by errors, is seen though it is undone.
+    async fn end(&self) {
+        let inner = &*self.inner;
+        let rollback = inner.lease.client.batch_execute("ROLLBACK");
+        let ended = match inner.mode {
+            Mode::ReadOnly { replica, level } => {
+                let ended = rollback.await.is_ok();
+                self.see(replica, level).await;
+                ended
+            }
+            Mode::Writes(level) => {
+                let (ended, position) = join(rollback, inner.lease.position()).await;
+                if !inner.lease.is_poisoned() {
+                    let writing = Writing::new(Arc::clone(&inner.core), level);
+                    writing.failed(position.ok());
+                }
+                ended.is_ok()
+            }
+        };
+        self.give_back(ended && inner.under_way.load(Ordering::SeqCst) == 0);
     }
 
     /// The connection may go back to the pool when the last handle is dropped.

@@ -10,17 +10,17 @@ use tokio_postgres::Error as SqlError;
 use super::op::{Answer, Op};
 use super::{Core, Done, Writing};
 use crate::classify::Target;
-use crate::error::{Error, is_lost};
+use crate::error::Error;
 use crate::level::Level;
 use crate::lsn::Position;
 use crate::metrics::{Cause, Place};
 use crate::policy::elect::Role;
-use crate::policy::retry::{Asked, Next, next};
+use crate::policy::retry::{Asked, Next, is_old_plan, next};
 use crate::scope::ConsistencyScope;
 use crate::server::pool::{AcquireError, Lease};
 
 impl Core {
-    pub(crate) async fn write(&self, op: &Op<'_>) -> Result<Done, Error> {
+    pub(crate) async fn write(&self, op: &Op<'_>, level: Option<Level>) -> Result<Done, Error> {
         let class = self.classifier.classify(op.sql);
         let deadline = Instant::now() + self.settings.failover_wait;
         let mut prepared_again = false;
@@ -30,7 +30,7 @@ impl Core {
             // Until it is prepared, nothing has run.
             let statement = match op.prepare(&lease).await {
                 Ok(statement) => statement,
-                Err(error) if is_lost(&error) && Instant::now() < deadline => {
+                Err(error) if op.is_away(&error) && Instant::now() < deadline => {
                     self.cluster.servers[index].nudge.notify_one();
                     self.metrics.retries();
                     continue;
@@ -42,7 +42,7 @@ impl Core {
                     return Err(Error::Sql(error));
                 }
             };
-            let writing = Writing::new(self.shared());
+            let writing = Writing::new(self.shared(), level);
             let (answer, position) = {
                 let mut poisoned = pin!(lease.pool().poisoned());
                 poisoned.as_mut().enable();
@@ -68,10 +68,10 @@ impl Core {
                         lease.done();
                         None
                     };
-                    return Ok(Done { answer, lease, writing });
+                    return Ok(Done { answer, lease, writing, in_block: false });
                 }
                 Err(error) => {
-                    let lost = is_lost(&error);
+                    let lost = op.is_lost(&error);
                     if error.code().is_none() && !lost {
                         writing.nothing_happened();
                         return Err(Error::Sql(error));
@@ -86,14 +86,21 @@ impl Core {
                             drop(lease);
                             self.settle_down(deadline).await;
                         }
-                        Next::PrepareAgain if !prepared_again => {
-                            writing.nothing_happened();
-                            prepared_again = true;
-                            lease.forget_statement(op.sql);
-                        }
                         Next::Unknown => return Err(writing.unknown(Some(error))),
-                        _ => {
+                        then if then == Next::PrepareAgain || is_old_plan(&error) => {
                             writing.nothing_happened();
+                            lease.forget_statement(op.sql);
+                            if prepared_again {
+                                return Err(Error::Sql(error));
+                            }
+                            prepared_again = true;
+                        }
+                        _ => {
+                            let position = match position {
+                                None => lease.position().await.ok(),
+                                Some(position) => position.ok(),
+                            };
+                            writing.failed(position);
                             return Err(Error::Sql(error));
                         }
                     }
@@ -184,12 +191,14 @@ async fn run_and_capture(
 }
 
 impl Writing {
-    pub(crate) fn new(core: std::sync::Arc<Core>) -> Self {
+    /// By a handle that reads at `level`, if it says so.
+    pub(crate) fn new(core: std::sync::Arc<Core>, level: Option<Level>) -> Self {
         let scope = ConsistencyScope::current().unwrap_or_else(|| core.process.clone());
         for _ in 0..scope.take_refused() {
             core.metrics.tokens_refused();
         }
-        Self { core, scope, armed: true }
+        let level = level.or_else(|| scope.level()).unwrap_or(core.settings.level);
+        Self { core, scope, level, armed: true }
     }
 
     /// It is committed; where, the primary has said, or could not say.
@@ -205,19 +214,37 @@ impl Writing {
         self.armed = false;
         match position {
             Some(Ok(position)) => {
-                self.core.cluster.view().learn(position);
-                self.in_time(self.scope.wrote(position));
-                // Code outside of any session sees what this process has written.
-                self.core.process.wrote(position);
-                match self.core.settings.level {
+                self.at(position);
+                match self.level {
                     Level::PinWindow(window) => self.pin(window),
                     _ if cfg!(broken = "pin_window") => self.pin(Duration::from_secs(2)),
                     _ => {}
                 }
             }
-            Some(Err(_)) | None => self.pin(self.core.settings.unknown_pin),
+            Some(Err(_)) | None => {
+                self.pin(self.core.settings.unknown_pin);
+                let until = self.core.settings.clock.now();
+                self.core.process.pin(until.after(self.core.settings.unknown_pin));
+            }
         }
         Ok(())
+    }
+
+    fn at(&self, position: Position) {
+        self.core.cluster.view().learn(position);
+        self.in_time(self.scope.wrote(position));
+        // Code outside of any session sees what this process has written.
+        self.core.process.wrote(position);
+    }
+
+    /// The server refused it, and was at `position` by then. The error may tell
+    /// what is there (a row that exists), and a part may be committed (by a
+    /// procedure, or a `COMMIT` in the text): so it counts like what was written.
+    pub(crate) fn failed(mut self, position: Option<Position>) {
+        self.armed = false;
+        if let Some(position) = position.filter(|_| !cfg!(broken = "silent_failure")) {
+            self.at(position);
+        }
     }
 
     pub(crate) fn nothing_happened(mut self) {

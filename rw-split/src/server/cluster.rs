@@ -97,10 +97,11 @@ impl Cluster {
         let mut state = self.state();
         let was_reachable = state.reachable[index];
         state.reachable[index] = said.is_some();
-        server.reachable.store(said.is_some(), Ordering::Release);
         let before = state.elected;
         if let Some(said) = said {
             let old = state.seen[index];
+            // Behind a shared address another server may answer each time.
+            let old = old.filter(|_| !server.shared);
             let new = old.map_or(said, |old| old.follow(said));
             if old.is_some_and(|old| (old.role, old.started) != (new.role, new.started)) {
                 info!(server = %server.name, role = ?new.role, timeline = new.timeline,
@@ -111,7 +112,6 @@ impl Cluster {
         } else if was_reachable {
             warn!(server = %server.name, "a server does not answer");
             server.pool.drain();
-            server.down.notify_waiters();
         }
         if state.elect() {
             let (was, is) = (before.map(|old| old.index), state.elected.map(|new| new.index));
@@ -131,7 +131,13 @@ impl Cluster {
         self.report(index, &state, &view);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         let news = state.elected != before || (is_primary && said.is_some() && !was_reachable);
+        // Behind the view, so that whoever sees it does not choose the server again.
+        server.reachable.store(said.is_some(), Ordering::SeqCst);
         drop(state);
+        if said.is_none() && was_reachable {
+            server.pool.cut_reads();
+            server.down.notify_waiters();
+        }
         server.progress.notify_waiters();
         if news {
             self.changed.notify_waiters();

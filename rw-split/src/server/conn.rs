@@ -17,8 +17,17 @@ use crate::policy::elect::{Observation, Role};
 /// may be old and is never too new; the receiver's is at hand where the role may
 /// see it (`pg_read_all_stats`), and a standby that has gone past the point where
 /// a timeline branches off cannot receive that timeline.
-pub(crate) const PROBE: &str = "SELECT pg_is_in_recovery(), \
-    (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint - 946684800000000, \
+///
+/// A server whose process is killed (as by a kernel short of memory) begins all
+/// over from its last restart point under the same postmaster: a standby may then
+/// show less than it did. Recovery from a crash discards the statistics, so the
+/// date of their reset tells these lives apart.
+macro_rules! probe {
+    ($started:literal) => {
+        concat!(
+            "SELECT pg_is_in_recovery(), (extract(epoch FROM ",
+            $started,
+            ") * 1000000)::bigint - 946684800000000, \
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
         ELSE pg_current_wal_insert_lsn() END, \
     CASE WHEN pg_is_in_recovery() THEN NULL \
@@ -27,7 +36,16 @@ pub(crate) const PROBE: &str = "SELECT pg_is_in_recovery(), \
     (SELECT timeline_id FROM pg_control_checkpoint()), \
     (SELECT system_identifier FROM pg_control_system()), \
     pg_size_bytes(current_setting('wal_segment_size')), \
-    current_setting('wal_block_size')::bigint";
+    current_setting('wal_block_size')::bigint"
+        )
+    };
+}
+
+pub(crate) const PROBE: &str = if cfg!(broken = "postmaster_start") {
+    probe!("pg_postmaster_start_time()")
+} else {
+    probe!("greatest(pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))")
+};
 
 /// Always the insert position, and always asked after the commit: with
 /// `synchronous_commit = off`, by role or by `SET LOCAL`, the written and the
@@ -82,10 +100,11 @@ pub(crate) struct Conn {
     pub(crate) born: Instant,
     /// The pool's epoch at its birth.
     pub(crate) epoch: u64,
-    capture: Statement,
+    /// Where it is prepared: on a primary's own address.
+    capture: Option<Statement>,
     statements: Mutex<Cache<Arc<str>, Statement>>,
     discard: AtomicBool,
-    _driver: Driver,
+    pub(super) driver: Driver,
 }
 
 impl Conn {
@@ -95,13 +114,19 @@ impl Conn {
         epoch: u64,
         statements: usize,
         setup: Option<&str>,
+        shared: bool,
     ) -> Result<Self, Error> {
         let Connected { client, driver } = connected;
         if let Some(setup) = setup {
             client.batch_execute(setup).await?;
         }
         let identity = Self::ask(&client).await?;
-        let capture = client.prepare(CAPTURE).await?;
+        // Behind a pooler the next question may come to another server.
+        let capture = if identity.observation.role == Role::Primary && !shared {
+            Some(client.prepare(CAPTURE).await?)
+        } else {
+            None
+        };
         Ok(Self {
             client,
             identity,
@@ -110,7 +135,7 @@ impl Conn {
             capture,
             statements: Mutex::new(Cache::new(statements.max(1))),
             discard: AtomicBool::new(false),
-            _driver: driver,
+            driver,
         })
     }
 
@@ -133,8 +158,10 @@ impl Conn {
     /// Where the primary writes now. Queued behind what was sent on this
     /// connection before, so that it is answered after that has committed.
     pub(crate) async fn position(&self) -> Result<Position, Error> {
-        let row = self.client.query_one(&self.capture, &[]).await?;
-        let lsn: PgLsn = row.try_get(0)?;
+        let lsn: PgLsn = match &self.capture {
+            Some(capture) => self.client.query_one(capture, &[]).await?.try_get(0)?,
+            None => self.client.query_typed(CAPTURE, &[]).await?[0].try_get(0)?,
+        };
         let Observation { system, timeline, .. } = self.identity.observation;
         let lsn = self.identity.layout.end_of_record(Lsn(lsn.into()));
         Ok(Position { system, timeline, lsn })

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -24,11 +26,51 @@ pub(crate) struct Connected {
 
 /// The task that reads and writes the connection's socket; dropped = closed.
 #[derive(Debug)]
-pub(crate) struct Driver(JoinHandle<()>);
+pub(crate) struct Driver(Arc<Socketed>);
+
+#[derive(Debug)]
+struct Socketed {
+    task: JoinHandle<()>,
+    /// Nothing is lost if the connection is: it is used for a read.
+    reads: AtomicBool,
+}
+
+/// What closes a connection that is used for a read: one of a server that has
+/// gone silent. A write may still be answered.
+#[derive(Debug)]
+pub(crate) struct Cutter(Weak<Socketed>);
+
+impl Driver {
+    fn new(task: JoinHandle<()>) -> Self {
+        Self(Arc::new(Socketed { task, reads: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn cutter(&self) -> Cutter {
+        Cutter(Arc::downgrade(&self.0))
+    }
+
+    pub(crate) fn reads(&self, reads: bool) {
+        // In one order with the server's reachability, see `Pool::cut_reads`.
+        self.0.reads.store(reads, Ordering::SeqCst);
+    }
+}
+
+impl Cutter {
+    /// False if there is no connection any more.
+    pub(crate) fn is_of_use(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    pub(crate) fn cut(&self) {
+        if let Some(driver) = self.0.upgrade().filter(|d| d.reads.load(Ordering::SeqCst)) {
+            driver.task.abort();
+        }
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.task.abort();
     }
 }
 
@@ -51,7 +93,7 @@ where
         Box::pin(async move {
             let (client, connection) = config.connect(self.0.clone()).await?;
             // Whoever uses the client meets the connection's error there.
-            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+            let driver = Driver::new(tokio::spawn(async move { drop(connection.await) }));
             Ok(Connected { client, driver })
         })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Statement;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::cluster::Cluster;
 use super::conn::{Conn, Identity, PROBE};
@@ -43,15 +43,25 @@ impl Drop for Monitor {
 /// server that is away.
 struct Line {
     conn: Conn,
-    probe: Statement,
+    /// Behind a shared address it is not: another server may answer each time.
+    probe: Option<Statement>,
+}
+
+impl Line {
+    async fn ask(&self) -> Result<Identity, tokio_postgres::Error> {
+        match &self.probe {
+            Some(probe) => Identity::read(&self.conn.client.query_one(probe, &[]).await?),
+            None => self.conn.identity_now().await,
+        }
+    }
 }
 
 async fn watch(cluster: Weak<Cluster>, index: usize, polling: Polling) {
-    let mut line = None;
+    let (mut line, mut told) = (None, false);
     loop {
         let Some(cluster) = cluster.upgrade() else { return };
         let server = Arc::clone(&cluster.servers[index]);
-        let asked = timeout(polling.patience, ask(&cluster, index, &mut line)).await;
+        let asked = timeout(polling.patience, ask(&cluster, index, &mut line, &mut told)).await;
         let said = match asked {
             Ok(Some(identity)) => Some(identity.observation),
             Ok(None) | Err(_) => {
@@ -75,31 +85,42 @@ async fn watch(cluster: Weak<Cluster>, index: usize, polling: Polling) {
     }
 }
 
-async fn ask(cluster: &Cluster, index: usize, line: &mut Option<Line>) -> Option<Identity> {
+/// Why a connection is refused is `told` once, until one is not.
+async fn ask(
+    cluster: &Cluster,
+    index: usize,
+    line: &mut Option<Line>,
+    told: &mut bool,
+) -> Option<Identity> {
     let server = &cluster.servers[index];
     if line.is_none() {
         let conn = match server.pool.open().await {
             Ok(conn) => conn,
             Err(error) => {
                 if let AcquireError::Connect(Some(error)) = &error {
-                    debug!(server = %server.name, %error, "connecting");
+                    if std::mem::replace(told, true) {
+                        debug!(server = %server.name, ?error, "connecting");
+                    } else {
+                        warn!(server = %server.name, ?error, "a server cannot be connected to");
+                    }
                 }
                 return None;
             }
         };
-        let probe = conn.client.prepare(PROBE).await.ok()?;
+        *told = false;
+        let probe = match server.shared {
+            true => None,
+            false => Some(conn.client.prepare(PROBE).await.ok()?),
+        };
         *line = Some(Line { conn, probe });
     }
-    let Line { conn, probe } = line.as_ref()?;
-    // A server behind a shared address may change from question to question.
-    let row = conn.client.query_one(probe, &[]).await;
-    match row.and_then(|row| Identity::read(&row)) {
+    let line = line.as_ref()?;
+    match line.ask().await {
         Ok(identity) => Some(identity),
         Err(error) => {
             debug!(server = %server.name, %error, "asking");
             // Promotion in the midst of the question: ask again, at once.
-            let again = conn.client.query_one(probe, &[]).await.ok()?;
-            Identity::read(&again).ok()
+            line.ask().await.ok()
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
 
 use super::conn::Conn;
-use super::connect::Connect;
+use super::connect::{Connect, Cutter};
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -27,6 +27,7 @@ pub(crate) struct Pool {
     /// Connections of an older epoch are closed when they come back.
     epoch: AtomicU64,
     poisoned: Notify,
+    open: Mutex<Vec<Cutter>>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct PoolSettings {
     pub(crate) statements: usize,
     /// Run on each new connection.
     pub(crate) setup: Option<String>,
+    /// The address leads to one server or another.
+    pub(crate) shared: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Pool {
             idle: Mutex::new(Vec::new()),
             epoch: AtomicU64::new(0),
             poisoned: Notify::new(),
+            open: Mutex::new(Vec::new()),
         })
     }
 
@@ -73,6 +77,13 @@ impl Pool {
     /// Whether somebody would have to wait.
     pub(crate) fn is_full(&self) -> bool {
         self.permits.available_permits() == 0
+    }
+
+    /// A connection, if one is idle.
+    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Lease> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let conn = self.reuse()?;
+        Some(Lease::new(conn, permit, Arc::clone(self)))
     }
 
     /// # Cancel safety
@@ -102,10 +113,16 @@ impl Pool {
         let opening = async {
             let connected = self.connect.connect(&self.config).await?;
             let setup = self.settings.setup.as_deref();
-            Conn::identify(connected, epoch, self.settings.statements, setup).await
+            let PoolSettings { statements, shared, .. } = self.settings;
+            Conn::identify(connected, epoch, statements, setup, shared).await
         };
         match timeout(self.settings.connect_timeout, opening).await {
-            Ok(Ok(conn)) => Ok(conn),
+            Ok(Ok(conn)) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.retain(Cutter::is_of_use);
+                open.push(conn.driver.cutter());
+                Ok(conn)
+            }
             Ok(Err(error)) => Err(AcquireError::Connect(Some(error))),
             Err(_) => Err(AcquireError::Connect(None)),
         }
@@ -144,6 +161,14 @@ impl Pool {
         self.idle().clear();
     }
 
+    /// Ends the reads under way: the server has gone silent. Whoever begins one at
+    /// this moment says so, and then looks whether the server is reachable; it is
+    /// called unreachable before this: so one of the two sees the other.
+    pub(crate) fn cut_reads(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().for_each(Cutter::cut);
+    }
+
     /// Ends when the pool is poisoned after this call.
     pub(crate) fn poisoned(&self) -> tokio::sync::futures::Notified<'_> {
         self.poisoned.notified()
@@ -172,6 +197,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     fn new(conn: Box<Conn>, permit: OwnedSemaphorePermit, pool: Arc<Pool>) -> Self {
+        conn.driver.reads(false);
         Self {
             conn: Some(conn),
             _permit: permit,
@@ -188,6 +214,13 @@ impl Lease {
     /// A question is under way from here on, until [`done`](Self::done).
     pub(crate) fn ask(&mut self) {
         *self.busy.get_mut() = true;
+    }
+
+    /// As [`ask`](Self::ask), of something that may be given up when the server goes
+    /// silent.
+    pub(crate) fn ask_read(&mut self) {
+        self.ask();
+        self.driver.reads(true);
     }
 
     pub(crate) fn done(&mut self) {

@@ -54,7 +54,8 @@ impl fmt::Debug for ConsistencyToken {
 pub(crate) struct Sticky {
     /// A hash of the server's name.
     pub(crate) server: u32,
-    /// When it started, in microseconds since 2000 as the server tells it.
+    /// When it started, or recovered from a crash, in microseconds since 2000 as
+    /// the server tells it.
     pub(crate) started: i64,
 }
 

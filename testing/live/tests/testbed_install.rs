@@ -10,7 +10,8 @@ fn servers_that_are_here_are_found() {
     let bin = locate::postgres().unwrap();
     assert!(bin.join("pg_basebackup").is_file());
     assert!(locate::redis_server().unwrap().is_file());
-    assert!(install::missing(&[Need::Postgres, Need::Redis]).is_empty());
+    assert!(locate::pgbouncer().unwrap().is_file());
+    assert!(install::missing(&[Need::Postgres, Need::Redis, Need::PgBouncer]).is_empty());
 }
 
 #[test]
@@ -18,6 +19,7 @@ fn a_missing_server_is_an_error_that_says_how_to_mend_it() {
     let child = Command::new(env!("CARGO_BIN_EXE_without-servers"))
         .env("EARNED_PG_BIN", "/no/such/place")
         .env("EARNED_REDIS_SERVER", "/no/such/place/redis-server")
+        .env("EARNED_PGBOUNCER", "/no/such/place/pgbouncer")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout);

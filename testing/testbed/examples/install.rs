@@ -4,5 +4,5 @@ use testbed::install;
 use testbed::locate::Need;
 
 fn main() -> Result<(), testbed::Error> {
-    install::run(&[Need::Postgres, Need::Redis])
+    install::run(&[Need::Postgres, Need::Redis, Need::PgBouncer])
 }

@@ -40,6 +40,7 @@ pub mod guard;
 pub mod install;
 pub mod link;
 pub mod locate;
+pub mod pgbouncer;
 mod port;
 pub mod postgres;
 pub mod redis;

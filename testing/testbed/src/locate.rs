@@ -12,6 +12,8 @@ pub enum Need {
     Postgres,
     /// Redis 6.2 or newer: `redis-server`.
     Redis,
+    /// PgBouncer 1.18 or newer: `pgbouncer`.
+    PgBouncer,
 }
 
 impl Need {
@@ -20,6 +22,7 @@ impl Need {
         match self {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
+            Self::PgBouncer => "PgBouncer",
         }
     }
 
@@ -28,6 +31,7 @@ impl Need {
         match self {
             Self::Postgres => "EARNED_PG_BIN",
             Self::Redis => "EARNED_REDIS_SERVER",
+            Self::PgBouncer => "EARNED_PGBOUNCER",
         }
     }
 
@@ -36,6 +40,7 @@ impl Need {
         match self {
             Self::Postgres => postgres(),
             Self::Redis => redis_server(),
+            Self::PgBouncer => pgbouncer(),
         }
     }
 }
@@ -104,27 +109,40 @@ pub fn postgres() -> Result<PathBuf, Missing> {
 ///
 /// [`Missing`] says where it looked, and how to install it.
 pub fn redis_server() -> Result<PathBuf, Missing> {
-    let need = Need::Redis;
+    one_program(Need::Redis, &["/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"])
+}
+
+/// The `pgbouncer` program: the one `EARNED_PGBOUNCER` names and no other if it
+/// is set; else the one in `PATH`, in Debian's folder or in Homebrew's.
+///
+/// # Errors
+///
+/// [`Missing`] says where it looked, and how to install it.
+pub fn pgbouncer() -> Result<PathBuf, Missing> {
+    one_program(Need::PgBouncer, &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"])
+}
+
+fn one_program(need: Need, folders: &[&str]) -> Result<PathBuf, Missing> {
+    let name = program(need);
     if let Some(set) = env::var_os(need.variable()) {
-        let program = PathBuf::from(set);
-        return if program.is_file() {
-            Ok(program)
+        let set = PathBuf::from(set);
+        return if set.is_file() {
+            Ok(set)
         } else {
-            Err(missing(need, vec![named(need, &program)]))
+            Err(missing(need, vec![named(need, &set)]))
         };
     }
-    let usual = ["/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"]
-        .into_iter()
-        .map(|folder| Path::new(folder).join("redis-server"))
-        .filter(|file| file.is_file());
+    let usual =
+        folders.iter().map(|folder| Path::new(folder).join(name)).filter(|file| file.is_file());
     // Not through its link: the program goes by the name it is called by.
     path_folders()
-        .map(|folder| folder.join("redis-server"))
+        .map(|folder| folder.join(name))
         .filter(|file| file.is_file())
         .chain(usual)
         .next()
         .ok_or_else(|| {
-            missing(need, vec!["PATH".into(), "/usr/bin".into(), "Homebrew's folders".into()])
+            let usual = folders[0].into();
+            missing(need, vec!["PATH".into(), usual, "Homebrew's folders".into()])
         })
 }
 
@@ -132,12 +150,16 @@ fn holds_postgres(bin: &Path) -> bool {
     ["postgres", "initdb", "pg_basebackup"].iter().all(|program| bin.join(program).is_file())
 }
 
-fn missing(need: Need, looked_in: Vec<String>) -> Missing {
-    let program = match need {
+fn program(need: Need) -> &'static str {
+    match need {
         Need::Postgres => "postgres",
         Need::Redis => "redis-server",
-    };
-    Missing { need, program, looked_in, install: install::advice(need) }
+        Need::PgBouncer => "pgbouncer",
+    }
+}
+
+fn missing(need: Need, looked_in: Vec<String>) -> Missing {
+    Missing { need, program: program(need), looked_in, install: install::advice(need) }
 }
 
 fn named(need: Need, place: &Path) -> String {

@@ -21,7 +21,8 @@ use crate::command::{cargo, runtime, target};
 use crate::servers;
 
 /// A test that does not end in this time has failed.
-const LIMIT: Duration = Duration::from_secs(300);
+const TEST_LIMIT: Duration = Duration::from_secs(300);
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 
 /// One protection.
 struct Control {
@@ -149,21 +150,30 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
 
 /// Builds the control's test, broken or whole, and runs it.
 fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
-    let Test { target, name, .. } = control.test;
-    let mut command = cargo();
-    command
-        // As the tests are built without a control, so that what they depend on is
-        // there already: with one package only, its features would be others.
-        .args(["test", "--quiet", "--workspace", "--all-features"])
-        .args(target)
-        .args(["--", "--exact", name])
-        .env("RUSTC_WORKSPACE_WRAPPER", wrapper()?)
-        .env("RUST_BACKTRACE", "0");
-    if let Some(broken) = broken {
-        command.env(variable(control.krate), broken);
-    }
-    let (status, output) = runtime()?.block_on(bounded(command))?;
+    let Test { package, target, name } = control.test;
+    let wrapper = wrapper()?;
+    let command = |words: &[&str]| {
+        let mut command = cargo();
+        command
+            // As the tests are built without a control, so that what they depend on is
+            // there already: with one package only, its features would be others.
+            .args(["test", "--quiet", "--workspace", "--all-features"])
+            .args(target)
+            .args(words)
+            .env("RUSTC_WORKSPACE_WRAPPER", &wrapper)
+            .env("RUST_BACKTRACE", "0");
+        if let Some(broken) = broken {
+            // What is taken out is in the crate, or in how the test uses it.
+            command.env(variable(control.krate), broken).env(variable(package), broken);
+        }
+        command
+    };
+    let runtime = runtime()?;
+    let (_, output) = runtime.block_on(bounded(command(&["--no-run"]), BUILD_LIMIT))?;
+    let (status, ran) =
+        runtime.block_on(bounded(command(&["--", "--exact", name]), TEST_LIMIT))?;
     let Some(success) = status else { return Ok(Ending::Hung) };
+    let output = output + &ran;
     // A build that fails, or a test that is not there, is no failing test.
     let ran = output.contains("running 1 test");
     match (ran, success) {
@@ -231,7 +241,10 @@ fn folder() -> PathBuf {
 
 /// Whether the command succeeded, or nothing if it had to be killed, and what it
 /// printed. Whatever it has started ends with it.
-async fn bounded(mut command: Command) -> Result<(Option<bool>, String), String> {
+async fn bounded(
+    mut command: Command,
+    limit: Duration,
+) -> Result<(Option<bool>, String), String> {
     let text = |error: testbed::Error| error.to_string();
     let folder = Folder::new("control").await.map_err(text)?;
     let path = folder.path().join("output");
@@ -240,7 +253,7 @@ async fn bounded(mut command: Command) -> Result<(Option<bool>, String), String>
     let errors = output.try_clone().map_err(printed)?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let process = spawn_guarded(command, ExitSignal::Kill).await.map_err(text)?;
-    let status = tokio::time::timeout(LIMIT, process.wait()).await.ok();
+    let status = tokio::time::timeout(limit, process.wait()).await.ok();
     if status.is_none() {
         process.kill().await;
     }

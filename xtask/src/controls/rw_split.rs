@@ -105,4 +105,37 @@ pub(super) const CONTROLS: &[Control] = &[
             "cached::no_read_that_begins_after_an_invalidation_is_older",
         ),
     },
+    Control {
+        krate: "rw-split",
+        broken: "postmaster_start",
+        protection: "a replica that recovers from a crash under its postmaster is another one",
+        test: Test::live(
+            "rw_split",
+            "hardening::a_replica_whose_process_was_killed_is_another_one",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "last_answer",
+        protection: "a transaction is not committed beside a statement that failed",
+        test: Test::live(
+            "rw_split",
+            "hardening::a_transaction_with_a_failed_statement_beside_others_is_not_committed",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "unread_writes",
+        protection: "`currval` and locks of a session are refused within writes",
+        test: Test::live(
+            "rw_split",
+            "hardening::the_state_of_a_session_is_refused_in_writes_too",
+        ),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "silent_failure",
+        protection: "what a failed write has told of the primary is read back",
+        test: Test::live("rw_split", "hardening::what_a_failed_write_has_told_is_read_back"),
+    },
 ];

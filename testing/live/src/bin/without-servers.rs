@@ -11,7 +11,7 @@ use testbed::{Error, install};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let missing = install::missing(&[Need::Postgres, Need::Redis]);
+    let missing = install::missing(&[Need::Postgres, Need::Redis, Need::PgBouncer]);
     assert_eq!(missing.len(), 2);
     for (missing, package, variable) in [
         (&missing[0], "postgresql", "EARNED_PG_BIN"),

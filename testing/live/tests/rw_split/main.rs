@@ -8,6 +8,7 @@ mod bed;
 mod cached;
 mod checker;
 mod failover;
+mod hardening;
 mod statements;
 mod tokens;
 mod wires;

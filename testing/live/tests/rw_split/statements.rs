@@ -134,3 +134,58 @@ async fn a_refused_read_is_answered_by_the_primary() {
         db.at_level(rw_split::Level::Eventual).query_one("SELECT n FROM later", &[]).await;
     assert_eq!(row.unwrap().get::<_, i32>(0), 7);
 }
+
+/// The list of safe functions against a real catalogue: none of them is volatile
+/// there, but for some that change nothing; and what users made is judged by what it
+/// is made of.
+#[tokio::test]
+async fn the_listed_functions_are_what_the_catalogue_says() {
+    // Clocks and chance; sizes, which copies share but for what is temporary; and
+    // methods of sampling.
+    const VOLATILE_AND_HARMLESS: &[&str] = &[
+        "bernoulli",
+        "clock_timestamp",
+        "gen_random_uuid",
+        "pg_database_size",
+        "pg_indexes_size",
+        "pg_partition_ancestors",
+        "pg_partition_tree",
+        "pg_relation_size",
+        "pg_sleep",
+        "pg_sleep_for",
+        "pg_table_size",
+        "pg_tablespace_size",
+        "pg_total_relation_size",
+        "random",
+        "system",
+        "timeofday",
+    ];
+    let primary = Postgres::start().await.unwrap();
+    let client = primary.client().await.unwrap();
+    let list = include_str!("../../../../rw-split/src/classify/functions.txt");
+    let names: Vec<&str> = list.lines().filter(|line| !line.starts_with('#')).collect();
+    let sql = "SELECT DISTINCT proname::text FROM pg_proc WHERE provolatile = 'v' \
+        AND proname = ANY($1) ORDER BY 1";
+    let volatile = client.query(sql, &[&names]).await.unwrap();
+    let volatile: Vec<&str> = volatile.iter().map(|row| row.get(0)).collect();
+    assert_eq!(volatile, VOLATILE_AND_HARMLESS);
+
+    let setup = "CREATE SEQUENCE s; \
+        CREATE FUNCTION step(bigint, int) RETURNS bigint LANGUAGE sql VOLATILE \
+            AS 'SELECT nextval(''s'')'; \
+        CREATE AGGREGATE numbered(int) (SFUNC = step, STYPE = bigint); \
+        CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int); \
+        CREATE TABLE whole (n int) PARTITION BY RANGE (n); \
+        CREATE UNLOGGED TABLE piece PARTITION OF whole FOR VALUES FROM (0) TO (9); \
+        CREATE FUNCTION search(text) RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''s'')'";
+    client.batch_execute(setup).await.unwrap();
+    let db = RwSplit::builder().server(primary.url()).build().await.unwrap();
+    for (sql, target) in [
+        ("SELECT numbered(1)", Target::Primary),
+        ("SELECT total(1)", Target::Replica),
+        ("SELECT * FROM whole", Target::Primary),
+        ("SELECT * FROM search('x')", Target::Primary),
+    ] {
+        assert_eq!(db.explain(sql).target(), target, "{sql}");
+    }
+}

@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use rw_split::{Level, RwSplit, ServerConfig};
-use testbed::eventually_ok;
+use testbed::pgbouncer::PgBouncer;
 use testbed::postgres::Postgres;
+use testbed::{eventually, eventually_ok};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -47,13 +50,59 @@ async fn an_address_of_several_servers_is_checked_at_every_read() {
         .unwrap();
     // One of the two is behind; which of them a connection leads to is luck.
     bed.replicas[1].pause_replay().await.unwrap();
+    sessions_read_their_writes(&db, 0..8).await;
+    let stats = db.stats();
+    println!("{} reads on the balanced address", stats.on_replicas);
+    assert!(stats.on_replicas > 0, "{stats:?}");
+    task.abort();
+}
+
+/// Two processes behind a pooler, whose connections lead to a replica in step and
+/// to one that is behind: each transaction may come to another.
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_checked_at_every_read() {
+    let bed = Bed::new(2).await;
+    let addresses = bed.replicas.iter().map(|replica| replica.addr()).collect();
+    let (address, task) = balancer(addresses).await;
+    let pooler = PgBouncer::start(address, 6).await.unwrap();
+    let build = || {
+        let pooled = ServerConfig::new(pooler.url()).name("pooled").shared_address();
+        let primary = ServerConfig::new(bed.primary.url()).name("a");
+        RwSplit::builder().server(primary).server(pooled).build()
+    };
+    let (one, two) = (build().await.unwrap(), build().await.unwrap());
+    bed.replicas[1].pause_replay().await.unwrap();
+    futures_util::join!(
+        sessions_read_their_writes(&one, 0..5),
+        sessions_read_their_writes(&two, 5..10)
+    );
+    for db in [one, two] {
+        // Where the pooler leads to is luck.
+        eventually(DEADLINE, async || {
+            session().enter(get(&db, 1)).await;
+            db.stats().on_replicas > 0
+        })
+        .await;
+        println!("{} reads by way of the pooler", db.stats().on_replicas);
+        // Many rows, and a statement that fails: the next finds no open block.
+        let db = db.at_level(Level::Eventual);
+        assert!(db.query("SELECT 1 / (n - n) FROM t", &[]).await.is_err());
+        let sql = "SELECT repeat('x', 1000) FROM generate_series(1, $1::int)";
+        let rows = db.query_raw(sql, &[&5_000]).await.unwrap();
+        assert_eq!(rows.map(Result::unwrap).count().await, 5_000);
+        get(&db, 1).await;
+    }
+    task.abort();
+}
+
+/// One session for each of the rows `ids`.
+async fn sessions_read_their_writes(db: &RwSplit, ids: Range<i32>) {
     for level in [Level::ReadYourWrites, Level::Session] {
         let db = db.at_level(level);
-        let scopes: Vec<_> = (0..8).map(|_| session()).collect();
+        let scopes: Vec<_> = ids.clone().map(|id| (id, session())).collect();
         for n in 1..=20 {
-            let all = scopes.iter().enumerate().map(|(id, scope)| {
-                let id = i32::try_from(id).unwrap();
-                let db = &db;
+            let all = scopes.iter().map(|(id, scope)| {
+                let (id, db) = (*id, &db);
                 scope.enter(async move {
                     set(db, id, n).await;
                     assert_eq!(get(db, id).await, n);
@@ -62,10 +111,6 @@ async fn an_address_of_several_servers_is_checked_at_every_read() {
             futures_util::future::join_all(all).await;
         }
     }
-    let stats = db.stats();
-    println!("{} reads on the balanced address", stats.on_replicas);
-    assert!(stats.on_replicas > 0, "{stats:?}");
-    task.abort();
 }
 
 #[tokio::test]

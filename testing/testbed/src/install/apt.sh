@@ -39,17 +39,20 @@ case " $* " in *' postgresql '*)
     ;;
 esac
 
-had_redis=
+had_redis= had_pgbouncer=
 [ ! -e /usr/bin/redis-server ] || had_redis=1
+[ ! -e /usr/sbin/pgbouncer ] || had_pgbouncer=1
 
 apt-get update
 apt-get install -y --no-install-recommends \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 
-if [ -z "$had_redis" ] && [ -e /usr/bin/redis-server ]; then
+disable() {
     if command -v systemctl >/dev/null; then
-        systemctl disable redis-server || true
+        systemctl disable "$1" || true
     elif command -v update-rc.d >/dev/null; then
-        update-rc.d redis-server disable || true
+        update-rc.d "$1" disable || true
     fi
-fi
+}
+if [ -z "$had_redis" ] && [ -e /usr/bin/redis-server ]; then disable redis-server; fi
+if [ -z "$had_pgbouncer" ] && [ -e /usr/sbin/pgbouncer ]; then disable pgbouncer; fi

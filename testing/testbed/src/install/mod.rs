@@ -99,6 +99,10 @@ pub(crate) fn advice(need: Need) -> String {
             "{sudo}sh -c \"{get} && {{ update-rc.d redis-server disable; \
              service redis-server stop; }}\""
         ),
+        Need::PgBouncer => format!(
+            "{sudo}sh -c \"{get} && {{ update-rc.d pgbouncer disable; \
+             service pgbouncer stop; }}\""
+        ),
     }
 }
 
@@ -108,6 +112,7 @@ fn deb(need: Need) -> &'static str {
     match need {
         Need::Postgres => "postgresql",
         Need::Redis => "redis-server",
+        Need::PgBouncer => "pgbouncer",
     }
 }
 
@@ -115,5 +120,6 @@ fn formula(need: Need) -> &'static str {
     match need {
         Need::Postgres => "postgresql@17",
         Need::Redis => "redis",
+        Need::PgBouncer => "pgbouncer",
     }
 }

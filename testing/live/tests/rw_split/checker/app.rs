@@ -26,7 +26,7 @@ pub(super) struct Row {
 
 #[derive(Debug)]
 pub(super) enum Reply {
-    Read { own: [Row; 2], global: i64 },
+    Read { own: [Row; 2], global: i64, on_primary: bool },
     Written,
 }
 
@@ -65,11 +65,13 @@ impl App {
     async fn handle(&self, op: Op) -> Result<Reply, Error> {
         match op {
             Op::Read { own } => {
-                let sql = "SELECT id, v, seen FROM reg WHERE id = ANY($1) ORDER BY id";
+                let sql = "SELECT id, v, seen, on_primary() FROM reg WHERE id = ANY($1) \
+                    ORDER BY id";
                 let ids = vec![0, own[0], own[1]];
                 let rows = self.db.query(sql, &[&ids]).await?;
                 let row = |at: usize| Row { value: rows[at].get(1), seen: rows[at].get(2) };
-                Ok(Reply::Read { own: [row(1), row(2)], global: row(0).value })
+                let on_primary = rows[0].get(3);
+                Ok(Reply::Read { own: [row(1), row(2)], global: row(0).value, on_primary })
             }
             Op::Write { register, value, seen } => {
                 let sql = "UPDATE reg SET v = $2, seen = $3 WHERE id = $1";

@@ -27,12 +27,14 @@ impl History {
         now.written[which] = now.written[which].max(value);
     }
 
-    /// A read has ended that began when `before` was expected, and when
-    /// `committed` was the newest global value that its writer had an answer for.
+    /// A read has ended that began when `before` was expected. On the primary,
+    /// `committed` is the newest global value that its writer had an answer for by
+    /// then; on a replica it is anything.
     ///
     /// A replica shows a commit when it has replayed its record, and the primary
-    /// a moment after it has written that, when it answers the writer: so what
-    /// was seen before that answer may be missing on the primary until then.
+    /// a moment after it has written that, before it answers the writer: so what
+    /// was seen before that answer may be missing on the primary until then. On
+    /// another replica it may not: the record's end is what a session asks for.
     pub(super) fn read(
         &self,
         before: &Expected,
@@ -101,6 +103,8 @@ mod tests {
         assert!(history.read(&before, 99, [row(5, 9), row(0, 0)], 3).is_err());
         // It was not committed yet when the read began.
         assert!(history.read(&after, 2, [row(5, 0), row(0, 0)], 2).is_ok());
+        // On a replica that is no excuse.
+        assert!(history.read(&after, i64::MAX, [row(5, 0), row(0, 0)], 2).is_err());
         // A read that began before the other ended may show less.
         assert!(history.read(&before, 99, [row(5, 0), row(0, 0)], 2).is_ok());
         assert!(history.ends_with([4, 0]).is_err());

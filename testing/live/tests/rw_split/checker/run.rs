@@ -81,6 +81,8 @@ impl Run {
             .batch_execute(&format!(
                 "CREATE TABLE reg (id int PRIMARY KEY, v bigint NOT NULL, seen bigint NOT NULL) \
                     WITH (fillfactor = 20); \
+                 CREATE FUNCTION on_primary() RETURNS boolean LANGUAGE sql STABLE \
+                    AS 'SELECT NOT pg_is_in_recovery()'; \
                  INSERT INTO reg SELECT id, 0, 0 FROM generate_series(0, {rows}) AS id"
             ))
             .await
@@ -206,9 +208,11 @@ impl Run {
         let (reply, cookies) = app.call(Op::Read { own }, jar, &forged(plan)).await;
         self.operations.fetch_add(1, Ordering::Relaxed);
         match reply {
-            Ok(Reply::Read { own, global }) => {
+            Ok(Reply::Read { own, global, on_primary }) => {
                 self.reads.fetch_add(1, Ordering::Relaxed);
                 self.cookies.fetch_add(u64::from(cookies > 0), Ordering::Relaxed);
+                // A replica has no such excuse.
+                let committed = if on_primary { committed } else { i64::MAX };
                 if let Err(violation) = history.read(&before, committed, own, global) {
                     self.violations.lock().unwrap().push(violation);
                 }
