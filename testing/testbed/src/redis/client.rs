@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::reply::{self, Reply};
 use crate::error::Error;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that sends one command after the other; dropped = closed.
 ///

@@ -23,7 +23,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use self::client::PATIENCE;
 use self::tls::Tls;
+use self::until::until;
 use crate::error::Error;
 use crate::guard::ExitSignal;
 use crate::port::Port;
@@ -243,8 +245,8 @@ impl Redis {
         Ok(info.field(field).map(String::from))
     }
 
-    /// Writes all data to its snapshot, in place of the last one. It answers
-    /// nobody else meanwhile.
+    /// Writes all data to its snapshot, in place of the last one, once whatever else
+    /// is being written, as for a replica, is done. It answers nobody else meanwhile.
     ///
     /// # Errors
     ///
@@ -254,6 +256,11 @@ impl Redis {
     ///
     /// The old snapshot or the new one is there, each of them whole.
     pub async fn save(&self) -> Result<(), Error> {
+        until("no other snapshot is being written", PATIENCE, || async {
+            let under_way = self.info("rdb_bgsave_in_progress").await?;
+            Ok(if under_way.as_deref() == Some("0") { Ok(()) } else { Err("one is".into()) })
+        })
+        .await?;
         self.command(&["SAVE"]).await.map(drop)
     }
 
