@@ -12,10 +12,11 @@ use testbed::{Error, install};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let missing = install::missing(&[Need::Postgres, Need::Redis, Need::PgBouncer]);
-    assert_eq!(missing.len(), 2);
+    assert_eq!(missing.len(), 3);
     for (missing, package, variable) in [
         (&missing[0], "postgresql", "EARNED_PG_BIN"),
         (&missing[1], "redis", "EARNED_REDIS_SERVER"),
+        (&missing[2], "pgbouncer", "EARNED_PGBOUNCER"),
     ] {
         assert!(missing.install.contains("install"), "{missing}");
         assert!(missing.install.contains(package), "{missing}");
