@@ -3,23 +3,23 @@
 mod boxed;
 #[cfg(feature = "memory")]
 mod memory;
+mod messages;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-mod types;
 
 pub use self::boxed::BoxStore;
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
+pub use self::messages::{
+    Created, Cursor, Described, Feed, NewSession, Proposal, Revocation, Revoke, Rotate,
+    Rotation, Session, SessionId, SessionRef, TokenHash,
+};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresStore, Tls};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisSettings, RedisStore};
-pub use self::types::{
-    Created, Cursor, Described, Feed, NewSession, Proposal, Revocation, Revoke, Rotate,
-    Rotation, Session, SessionId, SessionRef, TokenHash,
-};
 
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What is asked of a store, and what it answers.
+
 use std::fmt;
 use std::time::Duration;
 
