@@ -3,6 +3,7 @@
 mod cache_aside;
 mod jwt_refresh;
 mod rw_split;
+mod shard_router;
 mod storefront;
 mod test_bed;
 
@@ -56,6 +57,11 @@ impl Test {
         Self { package: "jwt-refresh", target: ["--lib", name], name }
     }
 
+    /// One in `shard-router/tests`.
+    const fn shard_router(file: &'static str, name: &'static str) -> Self {
+        Self { package: "shard-router", target: ["--test", file], name }
+    }
+
     /// One over real servers.
     const fn live(file: &'static str, name: &'static str) -> Self {
         Self { package: "live", target: ["--test", file], name }
@@ -77,6 +83,7 @@ const CONTROLS: &[&[Control]] = &[
     cache_aside::CONTROLS,
     jwt_refresh::CONTROLS,
     rw_split::CONTROLS,
+    shard_router::CONTROLS,
     storefront::CONTROLS,
     test_bed::CONTROLS,
 ];
