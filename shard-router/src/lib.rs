@@ -79,7 +79,7 @@ mod router;
 #[cfg(feature = "postgres")]
 mod scatter;
 #[cfg(feature = "postgres")]
-pub mod schema;
+mod schema;
 #[cfg(feature = "postgres")]
 mod service;
 mod slot;
@@ -99,7 +99,6 @@ pub use crate::key::{
 pub use crate::map::{MapError, ShardName, SlotMap};
 pub use crate::plan::{Move, Plan, Planner};
 pub use crate::slot::{Epoch, SLOTS, Slot, SlotRange};
-pub use crate::strategy::Strategy;
 pub use crate::topology::{Table, Topology, TopologyError};
 
 #[cfg(all(feature = "postgres", feature = "test-util"))]
@@ -116,6 +115,6 @@ pub use crate::{
         Aggregable, AllowMissing, MergedRows, OrderBy, Partial, Policy, RequireAll, Scatter,
         ScatterFrom, ScatterQuery, asc, desc,
     },
-    schema::{Migration, Migrator},
+    schema::{Applied, Migration, MigrationState, Migrator, Phase, Progress, SchemaError},
     service::{ServiceError, ShardService},
 };

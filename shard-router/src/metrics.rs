@@ -30,7 +30,9 @@ macro_rules! counts {
                 Stats { $($field: self.$field.load(Ordering::Relaxed),)* }
             }
 
-            $(pub(crate) fn $field(&self) {
+            // What only a feature counts is there without it, too.
+            $(#[allow(dead_code)]
+            pub(crate) fn $field(&self) {
                 self.$field.fetch_add(1, Ordering::Relaxed);
                 #[cfg(feature = "metrics")]
                 self.facade.count($name);

@@ -80,6 +80,7 @@ impl SlotRange {
     }
 
     /// Reads `0-99,200`.
+    #[cfg(feature = "toml")]
     pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, String> {
         text.split(',')
             .map(str::trim)

@@ -3,11 +3,10 @@
 
 use proptest::prelude::*;
 use shard_router::strategy::{
-    Bound, Directory, Geo, Jump, Modulo, PlaceError, Range, Rendezvous, Ring, moved,
+    Bound, Directory, Geo, Jump, Modulo, PlaceError, Range, Rendezvous, Ring, Strategy, moved,
 };
 use shard_router::{
-    Epoch, KeyType, KeyValue, MapError, SLOTS, ShardKey, Slot, SlotMap, SlotRange, Strategy,
-    conformance,
+    Epoch, KeyType, KeyValue, MapError, SLOTS, ShardKey, Slot, SlotMap, SlotRange, conformance,
 };
 
 fn names(count: usize) -> Vec<String> {

@@ -62,11 +62,10 @@ async fn a_busy_shard_holds_up_only_itself() {
 
 #[tokio::test]
 async fn a_request_without_a_shard_is_an_error() {
-    let service = ShardService::new(
-        router(),
-        |text: &&str| (*text).to_owned(),
-        |_: &ShardName| service_fn(|text: &str| async move { Ok::<_, Infallible>(text.len()) }),
-    );
-    let error = service.oneshot("x").await.unwrap_err();
+    let key = |text: &String| text.clone();
+    let service = ShardService::new(router(), key, |_: &ShardName| {
+        service_fn(|text: String| async move { Ok::<_, Infallible>(text) })
+    });
+    let error = service.oneshot("x".to_owned()).await.unwrap_err();
     assert!(matches!(error, ServiceError::Placement(Error::KeyType { .. })), "{error}");
 }

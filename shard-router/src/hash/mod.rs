@@ -56,7 +56,7 @@ impl fmt::Debug for SipKey {
 
 impl SlotHash {
     /// The slot of a key with these columns.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot(self, parts: &[KeyPart<'_>]) -> Slot {
         match self {
             Self::Postgres => Slot::of_hash(pg::row_hash(parts)),

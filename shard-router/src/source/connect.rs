@@ -3,12 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+#[cfg(feature = "toml")]
 use std::sync::Arc;
 
+#[cfg(feature = "toml")]
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+#[cfg(feature = "toml")]
+use tokio_postgres::AsyncMessage;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Error, Socket};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -16,6 +20,7 @@ pub(crate) trait Connect: Send + Sync + fmt::Debug {
     fn connect<'a>(&'a self, config: &'a Config) -> Boxed<'a, Result<Connected, Error>>;
 
     /// One whose notifications, and whose end, are passed on.
+    #[cfg(feature = "toml")]
     fn listen<'a>(
         &'a self,
         config: &'a Config,
@@ -65,6 +70,7 @@ where
         })
     }
 
+    #[cfg(feature = "toml")]
     fn listen<'a>(
         &'a self,
         config: &'a Config,

@@ -17,7 +17,9 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::error::Refusal;
 
 pub(crate) use self::boxed::{BoxConnection, BoxSource};
-pub(crate) use self::connect::{Connect, Connected, Tls};
+#[cfg(feature = "toml")]
+pub(crate) use self::connect::Connected;
+pub(crate) use self::connect::{Connect, Tls};
 pub(crate) use self::pool::{Pool, PoolSettings, not_installed};
 pub(crate) use self::stored::{Expected, STATE, Stored};
 

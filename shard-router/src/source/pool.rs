@@ -129,7 +129,8 @@ impl Pool {
                 permit.expect("the semaphore is never closed")
             }
         };
-        let conn = match shared.reuse() {
+        let now = Instant::now();
+        let conn = match shared.reuse(now) {
             Some(conn) => conn,
             None => Box::new(Box::pin(self.open()).await?),
         };
@@ -138,6 +139,7 @@ impl Pool {
             _permit: permit,
             pool: Arc::clone(shared),
             busy: AtomicBool::new(false),
+            since: now,
         })
     }
 
@@ -224,9 +226,8 @@ impl ShardSource for Pool {
 }
 
 impl Shared {
-    fn reuse(&self) -> Option<Box<Conn>> {
+    fn reuse(&self, now: Instant) -> Option<Box<Conn>> {
         let PoolSettings { idle_timeout, max_lifetime, .. } = self.settings;
-        let now = Instant::now();
         let mut idle = self.idle();
         // The longest unused are at the bottom.
         let old = idle.iter().take_while(|(conn, since)| {
@@ -314,6 +315,8 @@ pub(crate) struct Lease {
     _permit: OwnedSemaphorePermit,
     pool: Arc<Shared>,
     busy: AtomicBool,
+    /// When it was taken: what was used since is not idle for longer.
+    since: Instant,
 }
 
 impl Lease {
@@ -351,7 +354,7 @@ impl Drop for Lease {
             }
             return;
         }
-        let now = Instant::now();
+        let now = self.since;
         let young = now.saturating_duration_since(conn.born) < self.pool.settings.max_lifetime;
         if young && !conn.client.is_closed() && self.pool.is_current(&conn) {
             self.pool.idle().push((conn, now));

@@ -10,7 +10,9 @@ use std::error;
 use std::fmt;
 
 use crate::key::KeyType;
-use crate::map::{MapError, ShardName, SlotMap};
+#[cfg(feature = "toml")]
+use crate::map::ShardName;
+use crate::map::{MapError, SlotMap};
 
 #[cfg(all(feature = "postgres", feature = "toml"))]
 pub use self::control::{ControlError, ControlTable};
@@ -43,6 +45,7 @@ pub struct Topology {
 pub(crate) enum Connection {
     Text(String),
     /// A variable of the environment that holds the text.
+    #[cfg(feature = "toml")]
     Env(String),
 }
 
@@ -51,6 +54,7 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(_) => f.write_str(".."),
+            #[cfg(feature = "toml")]
             Self::Env(name) => write!(f, "${name}"),
         }
     }
@@ -241,23 +245,21 @@ impl Topology {
     /// none.
     #[cfg(feature = "postgres")]
     pub(crate) fn connections(&self) -> Result<Vec<Option<String>>, TopologyError> {
-        let shards = self.map.shards().zip(&self.connections);
-        shards
-            .map(|(name, connection)| match connection {
-                None => Ok(None),
-                Some(Connection::Text(text)) => Ok(Some(text.clone())),
-                Some(Connection::Env(variable)) => {
-                    std::env::var(variable).map(Some).map_err(|_| {
-                        TopologyError::setting(
-                            format!("shards.{name}.connection_env"),
-                            format!("the environment has no {variable}; set it"),
-                        )
-                    })
-                }
-            })
-            .collect()
+        let text = |connection: &Option<Connection>| match connection {
+            None => Ok(None),
+            Some(Connection::Text(text)) => Ok(Some(text.clone())),
+            #[cfg(feature = "toml")]
+            Some(Connection::Env(variable)) => {
+                std::env::var(variable).map(Some).map_err(|_| {
+                    let reason = format!("the environment has no {variable}; set it");
+                    TopologyError::setting("shards.connection_env", reason)
+                })
+            }
+        };
+        self.connections.iter().map(text).collect()
     }
 
+    #[cfg(feature = "toml")]
     pub(crate) fn names(&self) -> impl Iterator<Item = &ShardName> {
         self.map.shards()
     }

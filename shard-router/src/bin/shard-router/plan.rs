@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use shard_router::strategy::{Jump, Modulo, Rendezvous, Ring, moved};
-use shard_router::{MapError, SlotMap, Strategy};
+use shard_router::strategy::{Jump, Modulo, Rendezvous, Ring, Strategy, moved};
+use shard_router::{MapError, SlotMap};
 
 use crate::keys::{equal, read};
 use crate::{Outcome, print_json};

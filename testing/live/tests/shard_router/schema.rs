@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use shard_router::schema::{Progress, SchemaError};
-use shard_router::{Error, Migration, Migrator};
+use shard_router::{Error, Migration, Migrator, Progress, SchemaError};
 
 use crate::bed::Bed;
 
