@@ -23,7 +23,7 @@ fn error(text: &str) -> String {
 
 #[test]
 fn what_is_wrong_is_said_with_where_and_how_to_mend_it() {
-    Topology::from_toml(GOOD).unwrap();
+    drop(Topology::from_toml(GOOD).unwrap());
     for (from, to, expected) in [
         ("epoch = 3", "epoch = 0", "an epoch of 0"),
         ("epoch = 3", "epochs = 3", "unknown field `epochs`"),
