@@ -74,6 +74,11 @@ fn operation(name: &str) -> Box<dyn Fn(usize)> {
     }
 }
 
+/// A whole block of an operation, so that only blocks are called through a pointer.
+fn each(work: impl Fn(usize) + 'static) -> Box<dyn Fn(usize)> {
+    Box::new(move |length| (0..length).for_each(|n| work(black_box(n))))
+}
+
 /// Nanoseconds of one operation: the best of 60 blocks, interleaved with those of the others.
 fn best(subjects: &[(&str, Box<dyn Fn(usize)>)]) -> Vec<f64> {
     const BLOCK: usize = 20_000;
@@ -81,9 +86,7 @@ fn best(subjects: &[(&str, Box<dyn Fn(usize)>)]) -> Vec<f64> {
     for _ in 0..PAIRS {
         for ((_, work), best) in subjects.iter().zip(&mut best) {
             let before = cpu();
-            for n in 0..BLOCK {
-                work(black_box(n));
-            }
+            work(BLOCK);
             *best = best.min((cpu() - before) * 1e3 / BLOCK as f64);
         }
     }
@@ -93,24 +96,36 @@ fn best(subjects: &[(&str, Box<dyn Fn(usize)>)]) -> Vec<f64> {
 fn route() {
     let names = names();
     let texts = texts();
+    let map = SlotMap::even(names.clone()).unwrap();
+    let (one, other, keys) = (map.clone(), map, texts.clone());
     let mut subjects: Vec<(&str, Box<dyn Fn(usize)>)> = vec![
-        ("slots, i64", operation("i64")),
-        ("slots, text", operation("text")),
-        ("slots + xxh3, i64", operation("i64, xxh3")),
-        ("slots + xxh3, text", operation("text, xxh3")),
+        (
+            "slots, i64",
+            each(move |n| {
+                black_box(one.owner_index(one.slot(&(n as i64))));
+            }),
+        ),
+        (
+            "slots, text",
+            each(move |n| {
+                black_box(other.owner_index(other.slot(keys[n % 1024].as_str())));
+            }),
+        ),
+        ("slots + xxh3, i64", each(operation("i64, xxh3"))),
+        ("slots + xxh3, text", each(operation("text, xxh3"))),
     ];
     let mut ring = hashring::HashRing::new();
     ring.batch_add(names.clone());
     let (one, keys) = (ring.clone(), texts.clone());
     subjects.push((
         "hashring, i64",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(one.get(&(n as i64)));
         }),
     ));
     subjects.push((
         "hashring, text",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(ring.get(&keys[n % 1024]));
         }),
     ));
@@ -119,13 +134,13 @@ fn route() {
     let shards = SHARDS as u32;
     subjects.push((
         "jumphash, i64",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(jump.slot(&(n as i64), shards));
         }),
     ));
     subjects.push((
         "jumphash, text",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(other.slot(&keys[n % 1024], shards));
         }),
     ));
@@ -133,13 +148,13 @@ fn route() {
     let other = maglev::Maglev::new(names.clone());
     subjects.push((
         "maglev, i64",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(table.get(&(n as i64)));
         }),
     ));
     subjects.push((
         "maglev, text",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(other.get(&keys[n % 1024]));
         }),
     ));
@@ -155,13 +170,13 @@ fn route() {
     let (one, other, keys) = (nodes(), nodes(), texts);
     subjects.push((
         "rendezvous_hash, i64",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(one.calc_candidates(&(n as i64)).next());
         }),
     ));
     subjects.push((
         "rendezvous_hash, text",
-        Box::new(move |n| {
+        each(move |n| {
             black_box(other.calc_candidates(&keys[n % 1024]).next());
         }),
     ));
