@@ -22,6 +22,9 @@ const READ: &str = "SELECT id, n FROM t WHERE id = $1";
 /// Pairs of blocks.
 const PAIRS: usize = 60;
 
+/// A name, and what does a block of it.
+type Subject = (&'static str, Box<dyn Fn(usize)>);
+
 fn main() {
     if answer_count_request(operation) {
         return;
@@ -80,7 +83,7 @@ fn each(work: impl Fn(usize) + 'static) -> Box<dyn Fn(usize)> {
 }
 
 /// Nanoseconds of one operation: the best of 60 blocks, interleaved with those of the others.
-fn best(subjects: &[(&str, Box<dyn Fn(usize)>)]) -> Vec<f64> {
+fn best(subjects: &[Subject]) -> Vec<f64> {
     const BLOCK: usize = 20_000;
     let mut best = vec![f64::INFINITY; subjects.len()];
     for _ in 0..PAIRS {
@@ -98,7 +101,7 @@ fn route() {
     let texts = texts();
     let map = SlotMap::even(names.clone()).unwrap();
     let (one, other, keys) = (map.clone(), map, texts.clone());
-    let mut subjects: Vec<(&str, Box<dyn Fn(usize)>)> = vec![
+    let mut subjects: Vec<Subject> = vec![
         (
             "slots, i64",
             each(move |n| {
