@@ -35,6 +35,23 @@ const FEATURES: &[(&str, &[&str])] = &[
         ],
     ),
     ("rw-split", &["metrics", "test-util"]),
+    (
+        "shard-router",
+        &[
+            "postgres",
+            "toml",
+            "cli",
+            "serde",
+            "ring",
+            "crc16",
+            "siphash",
+            "xxh3",
+            "uuid",
+            "metrics",
+            "conformance",
+            "test-util",
+        ],
+    ),
 ];
 
 /// Examples that check themselves and end by themselves.
@@ -42,6 +59,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
     ("jwt-refresh", &["issue_and_verify", "login_axum", "login_hyper", "remote_verifier"]),
     ("rw-split", &["route", "two_minutes", "axum_cookie", "job_queue"]),
+    ("shard-router", &["placement", "two_shards", "tower_service"]),
 ];
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {

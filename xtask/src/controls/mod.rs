@@ -3,6 +3,7 @@
 mod cache_aside;
 mod jwt_refresh;
 mod rw_split;
+mod shard_router;
 mod storefront;
 mod test_bed;
 
@@ -62,6 +63,11 @@ impl Test {
         Self { package: "storefront", target: ["--bin", "storefront"], name }
     }
 
+    /// One in `shard-router/tests`.
+    const fn shard_router(file: &'static str, name: &'static str) -> Self {
+        Self { package: "shard-router", target: ["--test", file], name }
+    }
+
     /// One over real servers.
     const fn live(file: &'static str, name: &'static str) -> Self {
         Self { package: "live", target: ["--test", file], name }
@@ -83,6 +89,7 @@ const CONTROLS: &[&[Control]] = &[
     cache_aside::CONTROLS,
     jwt_refresh::CONTROLS,
     rw_split::CONTROLS,
+    shard_router::CONTROLS,
     storefront::CONTROLS,
     test_bed::CONTROLS,
 ];

@@ -1,0 +1,495 @@
+use std::sync::Arc;
+use std::time::Duration;
+use std::{error, fmt};
+
+use crate::key::KeyType;
+use crate::map::ShardName;
+use crate::slot::{Epoch, Slot, SlotRange};
+use crate::source::SourceError;
+
+/// Why there is no answer. Whatever happened on a shard names it.
+///
+/// `Display` says what happened, and what mends it; the driver's own error is the
+/// [`source`](std::error::Error::source).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The shard's server has refused the statement: it had no effect.
+    Sql {
+        /// The shard.
+        shard: ShardName,
+        /// What it said.
+        source: tokio_postgres::Error,
+    },
+    /// No connection to the shard could be had. Nothing was sent.
+    Unreachable {
+        /// The shard.
+        shard: ShardName,
+        /// Why; nothing where it took too long, or where the shard was found so a moment
+        /// ago and nobody has tried again.
+        source: Option<Arc<dyn error::Error + Send + Sync>>,
+    },
+    /// All of the shard's connections stayed in use. Nothing was sent.
+    PoolTimeout {
+        /// The shard.
+        shard: ShardName,
+        /// How many there are ([`pool_size`](crate::RouterBuilder::pool_size)).
+        size: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The shard had not answered a scatter by its deadline. What was asked only reads.
+    Late {
+        /// The shard.
+        shard: ShardName,
+        /// The deadline.
+        after: Duration,
+    },
+    /// The connection was lost, or time was over, while a statement was under way: it may
+    /// have happened or not.
+    OutcomeUnknown {
+        /// The shard.
+        shard: ShardName,
+        /// What the driver says of it.
+        source: Option<Arc<dyn error::Error + Send + Sync>>,
+    },
+    /// The server is not what the topology says it is. Nothing was sent to it.
+    Refused {
+        /// The shard.
+        shard: ShardName,
+        /// In what it differs.
+        reason: Refusal,
+    },
+    /// The shard stores another epoch than this router's map has: slots have moved, or are
+    /// about to. Nothing was done; with a control table the router is reading the new map.
+    Epoch {
+        /// The shard.
+        shard: ShardName,
+        /// What it stores.
+        stored: Epoch,
+        /// What this router has.
+        map: Epoch,
+    },
+    /// The shard does not own the key's slot, by what it stores. Nothing was done.
+    NotOwned {
+        /// The shard.
+        shard: ShardName,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The key's columns are not those of the topology.
+    KeyType {
+        /// What they should be.
+        expected: Vec<KeyType>,
+        /// What they are.
+        found: Vec<KeyType>,
+    },
+    /// Two keys of one transaction are on two shards.
+    CrossShard {
+        /// The transaction's shard.
+        a: ShardName,
+        /// The other key's.
+        b: ShardName,
+    },
+    /// More shards are missing from a scatter than its policy allows.
+    Missing {
+        /// Which, and why.
+        missing: Vec<Missing>,
+    },
+    /// The answers of a scatter do not cover every slot exactly once, by what the shards
+    /// themselves store.
+    Coverage(CoverageError),
+    /// A column cannot be merged in order.
+    Order {
+        /// The column.
+        column: String,
+        /// Why not, and what to write instead.
+        reason: String,
+    },
+    /// A shard's rows came out of order, as from a broken index.
+    OutOfOrder {
+        /// The shard.
+        shard: ShardName,
+    },
+    /// Shards have answered with rows of different columns.
+    ShardsDiffer {
+        /// One.
+        a: ShardName,
+        /// The other.
+        b: ShardName,
+        /// In what.
+        reason: String,
+    },
+    /// An aggregate's parts are no numbers of its type, or their total is too large for it.
+    Aggregate {
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
+    /// A scatter where [`no_scatter`](crate::Router::no_scatter) forbids all.
+    ScatterForbidden {
+        /// Where it was asked for.
+        at: &'static std::panic::Location<'static>,
+    },
+    /// `query_one` or `query_opt` found another number of rows.
+    RowCount {
+        /// The shard.
+        shard: ShardName,
+        /// How many there were.
+        found: usize,
+    },
+    /// A handle of a transaction was used after its end.
+    TransactionOver,
+    /// A statement of the transaction had failed, so that its commit was a rollback.
+    TransactionAborted {
+        /// The shard.
+        shard: ShardName,
+    },
+    /// A schema change has stopped.
+    Schema(Box<crate::schema::SchemaError>),
+    /// A scatter that cannot be asked as it was put.
+    Question {
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
+}
+
+/// A shard that is missing from a scatter.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Missing {
+    /// The shard.
+    pub shard: ShardName,
+    /// The slots that it owns by the router's map.
+    pub slots: u16,
+    /// Why it is missing.
+    pub reason: Arc<Error>,
+}
+
+/// Why a server is refused as a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It has no `shard_router` schema, so that nobody knows what it is.
+    NotInstalled,
+    /// It is another shard.
+    OtherShard {
+        /// The name that it stores.
+        stored: String,
+    },
+    /// Its keys are hashed in another way.
+    OtherHash {
+        /// What it stores.
+        stored: String,
+        /// What the topology has.
+        map: String,
+    },
+    /// Its keys have other columns.
+    OtherKey {
+        /// What it stores.
+        stored: String,
+        /// What the topology has.
+        map: String,
+    },
+    /// Its database is not UTF-8, so that texts are other bytes there.
+    Encoding {
+        /// Its encoding.
+        encoding: String,
+    },
+    /// A column of a key cannot be one.
+    Column {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// What it stores makes no sense.
+    Damaged {
+        /// What.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInstalled => f.write_str(
+                "it has no table shard_router.state; if it is meant to be this shard, run \
+                 `Router::install` or `shard-router check --install`",
+            ),
+            Self::OtherShard { stored } => write!(
+                f,
+                "it is the shard {stored:?}; two connection strings may have been exchanged"
+            ),
+            Self::OtherHash { stored, map } => write!(
+                f,
+                "its rows are placed by {stored}, and the topology says {map}; set `hash` to what \
+                 it stores, for changing it would put every row on a wrong shard"
+            ),
+            Self::OtherKey { stored, map } => {
+                write!(f, "its keys are ({stored}), and the topology's are ({map})")
+            }
+            Self::Encoding { encoding } => write!(
+                f,
+                "its database is {encoding}, where a text has other bytes and so another slot; \
+                 make it anew with ENCODING 'UTF8'"
+            ),
+            Self::Column { table, column, reason } => write!(f, "{table}.{column}: {reason}"),
+            Self::Damaged { reason } => write!(f, "what it stores makes no sense: {reason}"),
+        }
+    }
+}
+
+/// Why the answers of a scatter are not the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CoverageError {
+    /// No shard that has answered owns these slots.
+    Hole {
+        /// The first.
+        range: SlotRange,
+        /// How many in all.
+        slots: u16,
+    },
+    /// Two own them.
+    Overlap {
+        /// The first such slots.
+        range: SlotRange,
+        /// One.
+        a: ShardName,
+        /// The other.
+        b: ShardName,
+    },
+}
+
+impl fmt::Display for CoverageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hole { range, slots } => write!(
+                f,
+                "no shard says that it owns {slots} slots, the first of them {range}: rows may be \
+                 missing; compare shard_router.owned on the shards (`shard-router check`)"
+            ),
+            Self::Overlap { range, a, b } => write!(
+                f,
+                "{a} and {b} both say that they own {range}: rows may be counted twice; correct \
+                 shard_router.owned on one of them (`shard-router check`)"
+            ),
+        }
+    }
+}
+
+impl Error {
+    /// The shard that it happened on, where it was one.
+    pub fn shard(&self) -> Option<&ShardName> {
+        match self {
+            Self::Sql { shard, .. }
+            | Self::Unreachable { shard, .. }
+            | Self::PoolTimeout { shard, .. }
+            | Self::Late { shard, .. }
+            | Self::OutcomeUnknown { shard, .. }
+            | Self::Refused { shard, .. }
+            | Self::Epoch { shard, .. }
+            | Self::NotOwned { shard, .. }
+            | Self::OutOfOrder { shard }
+            | Self::RowCount { shard, .. }
+            | Self::TransactionAborted { shard } => Some(shard),
+            _ => None,
+        }
+    }
+
+    /// Whether what was asked for may have been done.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. } | Self::RowCount { .. })
+    }
+
+    /// Whether the same may succeed if it is asked again. Never if it
+    /// [may have happened](Self::may_have_happened).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Sql { source, .. } => source.code().is_some_and(|code| {
+                matches!(code.code(), "40001" | "40P01" | "53300" | "57P03")
+            }),
+            Self::Unreachable { .. }
+            | Self::PoolTimeout { .. }
+            | Self::Late { .. }
+            | Self::Epoch { .. } => true,
+            Self::Missing { missing } => {
+                missing.iter().all(|missing| missing.reason.is_transient())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the server is read-only: a standby, or one whose transactions are by default.
+    pub fn is_read_only(&self) -> bool {
+        self.code().is_some_and(|code| code.code() == "25006")
+    }
+
+    /// The server's SQLSTATE, if one has answered.
+    pub fn code(&self) -> Option<&tokio_postgres::error::SqlState> {
+        match self {
+            Self::Sql { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the shard was not there to answer, rather than refused the question.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::PoolTimeout { .. }
+            | Self::Late { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Refused { .. }
+            | Self::Epoch { .. } => true,
+            // The server is out of resources, shuts down, or its machine fails.
+            Self::Sql { source, .. } => source.code().is_some_and(|code| {
+                ["53", "57P", "58"].iter().any(|c| code.code().starts_with(c))
+            }),
+            _ => false,
+        }
+    }
+
+    /// Of a shard that could not be asked.
+    pub(crate) fn of(shard: &ShardName, error: SourceError) -> Self {
+        let shard = shard.clone();
+        match error {
+            SourceError::Sql(source) if source.code().is_some() || is_ours(&source) => {
+                Self::Sql { shard, source }
+            }
+            SourceError::Sql(source) => {
+                Self::OutcomeUnknown { shard, source: Some(Arc::new(source)) }
+            }
+            SourceError::Unreachable(source) => Self::Unreachable { shard, source },
+            SourceError::OutcomeUnknown(source) => Self::OutcomeUnknown { shard, source },
+            SourceError::Full { size, waited } => Self::PoolTimeout { shard, size, waited },
+            SourceError::Refused(reason) => Self::Refused { shard, reason },
+        }
+    }
+}
+
+/// Whether the driver has refused a parameter or a value, rather than lost the connection.
+fn is_ours(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    !error.is_closed() && error.source().is_none_or(|cause| !cause.is::<std::io::Error>())
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sql { shard, .. } => write!(f, "shard {shard}: the statement failed"),
+            Self::Unreachable { shard, .. } => {
+                write!(f, "shard {shard} cannot be reached; nothing was sent")
+            }
+            Self::PoolTimeout { shard, size, waited } => write!(
+                f,
+                "shard {shard}: all {size} connections were in use for {waited:?}; raise \
+                 `pool_size`, or hold connections for less long"
+            ),
+            Self::Late { shard, after } => {
+                write!(f, "shard {shard} had not answered after {after:?}")
+            }
+            Self::OutcomeUnknown { shard, .. } => write!(
+                f,
+                "shard {shard}: the connection was lost under way; what was asked may have \
+                 happened or not"
+            ),
+            Self::Refused { shard, reason } => write!(f, "shard {shard}: {reason}"),
+            Self::Epoch { shard, stored, map } => {
+                write!(f, "shard {shard} stores epoch {stored}, and this router's map is ")?;
+                if stored > map {
+                    write!(f, "of epoch {map}: publish the new topology to this process")
+                } else {
+                    write!(f, "of epoch {map}: the shard was not told (`shard-router check`)")
+                }
+            }
+            Self::NotOwned { shard, slot } => write!(
+                f,
+                "shard {shard} does not own slot {slot} by its own shard_router.owned; nothing was \
+                 done"
+            ),
+            Self::KeyType { expected, found } => {
+                let list = |types: &[KeyType]| {
+                    types.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(", ")
+                };
+                write!(f, "a key is ({}), and this is ({})", list(expected), list(found))
+            }
+            Self::CrossShard { a, b } => write!(
+                f,
+                "the transaction is on {a}, and the other key is on {b}; a transaction has one shard"
+            ),
+            Self::Missing { missing } => {
+                f.write_str("the answers are incomplete:")?;
+                missing.iter().try_for_each(|missing| {
+                    write!(f, " {} ({})", missing.shard, missing.reason)
+                })
+            }
+            Self::Coverage(error) => error.fmt(f),
+            Self::Order { column, reason } => write!(f, "order by {column:?}: {reason}"),
+            Self::OutOfOrder { shard } => write!(
+                f,
+                "shard {shard}: its rows are not in the order that was asked for; an index may be \
+                 damaged (REINDEX)"
+            ),
+            Self::ShardsDiffer { a, b, reason } => {
+                write!(f, "{a} and {b} answer with different columns: {reason}")
+            }
+            Self::Aggregate { reason } | Self::Question { reason } => f.write_str(reason),
+            Self::ScatterForbidden { at } => {
+                write!(f, "a scatter at {at} where none is allowed")
+            }
+            Self::RowCount { shard, found } => {
+                write!(f, "shard {shard}: another number of rows was expected: {found}")
+            }
+            Self::TransactionOver => f.write_str("the transaction is over"),
+            Self::TransactionAborted { shard } => write!(
+                f,
+                "shard {shard}: a statement of the transaction had failed, so it was rolled back; \
+                 return that statement's error, or use a savepoint"
+            ),
+            Self::Schema(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Sql { source, .. } => Some(source),
+            Self::Unreachable { source, .. } | Self::OutcomeUnknown { source, .. } => {
+                source.as_ref().map(|cause| cause as _)
+            }
+            Self::Missing { missing } => missing.first().map(|missing| &*missing.reason as _),
+            Self::Schema(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+/// A setting that was refused by [`build`](crate::RouterBuilder::build).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    setting: String,
+    reason: String,
+}
+
+impl BuildError {
+    pub(crate) fn new(setting: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { setting: setting.into(), reason: reason.into() }
+    }
+
+    /// The builder's method, or the topology's setting.
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.setting, self.reason)
+    }
+}
+
+impl error::Error for BuildError {}

@@ -1,0 +1,143 @@
+//! PostgreSQL's own hash of hash-partitioned tables, so that the database can
+//! compute the slot of a row, too: Bob Jenkins's lookup3 with a 64-bit result, as
+//! `src/common/hashfn.c` has it, and `compute_partition_hash_value` of
+//! `src/backend/partitioning/partbounds.c`.
+
+use crate::key::KeyPart;
+
+/// `HASH_PARTITION_SEED`.
+pub(crate) const SEED: u64 = 0x7A5B_2236_7996_DCFD;
+/// What `hash_combine64` adds.
+pub(crate) const COMBINE: u64 = 0x49A0_F4DD_15E5_A8E3;
+
+const INT: [u32; 3] = start(4);
+const UUID: [u32; 3] = start(16);
+
+/// `compute_partition_hash_value` of these columns.
+#[inline(always)]
+pub(crate) fn row_hash(parts: &[KeyPart<'_>]) -> u64 {
+    match parts {
+        // Most keys; without a loop, so that nothing of it is left for an integer.
+        [KeyPart::Int(value)] => combine(0, int(*value)),
+        [KeyPart::Text(text)] => combine(0, bytes(start(text.len()), text.as_bytes())),
+        parts => several(parts),
+    }
+}
+
+fn several(parts: &[KeyPart<'_>]) -> u64 {
+    parts.iter().fold(0, |row, part| combine(row, part_hash(*part)))
+}
+
+#[inline]
+const fn combine(row: u64, column: u64) -> u64 {
+    let more = column.wrapping_add(COMBINE).wrapping_add(row << 54).wrapping_add(row >> 7);
+    row ^ more
+}
+
+#[inline]
+fn part_hash(part: KeyPart<'_>) -> u64 {
+    match part {
+        KeyPart::Int(value) => int(value),
+        KeyPart::Text(text) => bytes(start(text.len()), text.as_bytes()),
+        KeyPart::Uuid(uuid) => bytes(UUID, &uuid),
+        KeyPart::Bytes(raw) => hex(raw),
+    }
+}
+
+/// `hashint8extended`; of 2 and 4 bytes it is the same by value.
+#[inline]
+const fn int(value: i64) -> u64 {
+    let high = (value >> 32) as u32;
+    let half = value as u32 ^ if value >= 0 { high } else { !high };
+    let [a, b, c] = INT;
+    finish([a.wrapping_add(half), b, c])
+}
+
+/// `hashtextextended(encode(raw, 'hex'), seed)`, since `bytea` has no hash that SQL
+/// can call in every version.
+fn hex(raw: &[u8]) -> u64 {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut state = start(raw.len() * 2);
+    let mut chunks = raw.chunks_exact(6);
+    let digits = |raw: &[u8], out: &mut [u8; 12]| {
+        for (byte, pair) in raw.iter().zip(out.chunks_exact_mut(2)) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+    };
+    let mut text = [0; 12];
+    for chunk in &mut chunks {
+        digits(chunk, &mut text);
+        state = mix(add(state, &text));
+    }
+    let rest = chunks.remainder();
+    digits(rest, &mut text);
+    finish(tail(state, &text[..rest.len() * 2]))
+}
+
+/// `hash_bytes_extended` from its second step on.
+#[inline]
+fn bytes(mut state: [u32; 3], text: &[u8]) -> u64 {
+    let (chunks, rest) = text.as_chunks::<12>();
+    for chunk in chunks {
+        state = mix(add(state, chunk));
+    }
+    finish(tail(state, rest))
+}
+
+#[inline]
+const fn start(len: usize) -> [u32; 3] {
+    let base = 0x9E37_79B9_u32.wrapping_add(len as u32).wrapping_add(3_923_095);
+    let (high, low) = ((SEED >> 32) as u32, SEED as u32);
+    mix([base.wrapping_add(high), base.wrapping_add(low), base])
+}
+
+#[inline]
+fn add([a, b, c]: [u32; 3], chunk: &[u8; 12]) -> [u32; 3] {
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3] = *chunk;
+    [
+        a.wrapping_add(u32::from_le_bytes([a0, a1, a2, a3])),
+        b.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3])),
+        c.wrapping_add(u32::from_le_bytes([c0, c1, c2, c3])),
+    ]
+}
+
+/// The last bytes, fewer than 12. The lowest byte of `c` is kept for the length.
+#[inline]
+fn tail([a, b, c]: [u32; 3], rest: &[u8]) -> [u32; 3] {
+    let mut words = [0; 3];
+    for (at, byte) in rest.iter().enumerate() {
+        let at = if at < 8 { at } else { at + 1 };
+        words[at / 4] |= u32::from(*byte) << (8 * (at % 4));
+    }
+    [a.wrapping_add(words[0]), b.wrapping_add(words[1]), c.wrapping_add(words[2])]
+}
+
+#[inline]
+const fn mix([mut a, mut b, mut c]: [u32; 3]) -> [u32; 3] {
+    a = a.wrapping_sub(c) ^ c.rotate_left(4);
+    c = c.wrapping_add(b);
+    b = b.wrapping_sub(a) ^ a.rotate_left(6);
+    a = a.wrapping_add(c);
+    c = c.wrapping_sub(b) ^ b.rotate_left(8);
+    b = b.wrapping_add(a);
+    a = a.wrapping_sub(c) ^ c.rotate_left(16);
+    c = c.wrapping_add(b);
+    b = b.wrapping_sub(a) ^ a.rotate_left(19);
+    a = a.wrapping_add(c);
+    c = c.wrapping_sub(b) ^ b.rotate_left(4);
+    b = b.wrapping_add(a);
+    [a, b, c]
+}
+
+#[inline]
+const fn finish([mut a, mut b, mut c]: [u32; 3]) -> u64 {
+    c = (c ^ b).wrapping_sub(b.rotate_left(14));
+    a = (a ^ c).wrapping_sub(c.rotate_left(11));
+    b = (b ^ a).wrapping_sub(a.rotate_left(25));
+    c = (c ^ b).wrapping_sub(b.rotate_left(16));
+    a = (a ^ c).wrapping_sub(c.rotate_left(4));
+    b = (b ^ a).wrapping_sub(a.rotate_left(14));
+    c = (c ^ b).wrapping_sub(b.rotate_left(24));
+    ((b as u64) << 32) | c as u64
+}

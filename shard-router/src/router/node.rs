@@ -1,0 +1,251 @@
+//! One shard as a router sees it.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+use crate::breaker::Breaker;
+use crate::error::{Error, Refusal};
+use crate::hot::HotCounters;
+use crate::key::{KeyType, ShardKey};
+use crate::map::ShardName;
+use crate::metrics::{Metrics, ShardMetrics};
+use crate::router::columns;
+use crate::slot::{Epoch, Slot};
+use crate::source::{
+    BoxConnection, BoxSource, Expected, Pool, Purpose, STATE, SourceError, Stored,
+    not_installed,
+};
+use crate::topology::Table;
+
+/// The shard, whatever the map says of it; it outlives maps.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: ShardName,
+    pub(crate) source: BoxSource,
+    /// Where the source is the crate's own.
+    pub(crate) pool: Option<Pool>,
+    /// The connection string that the pool was made of.
+    pub(crate) connection: Option<String>,
+    pub(crate) hot: Option<Mutex<HotCounters>>,
+    pub(crate) counts: ShardMetrics,
+    pub(crate) metrics: Arc<Metrics>,
+    breaker: Mutex<Breaker>,
+    /// Whether the breaker has anything to say.
+    failing: AtomicBool,
+}
+
+impl Node {
+    pub(crate) fn new(
+        name: ShardName,
+        source: BoxSource,
+        pool: Option<(Pool, String)>,
+        hot: Option<usize>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (pool, connection) = pool.unzip();
+        Self {
+            counts: ShardMetrics::new(&name),
+            name,
+            source,
+            pool,
+            connection,
+            hot: hot.map(|capacity| Mutex::new(HotCounters::new(capacity))),
+            metrics,
+            breaker: Mutex::default(),
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn record<K: ShardKey + ?Sized>(&self, slot: Slot, key: &K) {
+        if let Some(hot) = &self.hot {
+            let mut hot = hot.lock().unwrap_or_else(PoisonError::into_inner);
+            key.parts(|parts| hot.record(slot, parts));
+        }
+    }
+
+    /// Asks the shard something, unless it has failed too often a moment ago.
+    pub(crate) async fn guarded<T>(
+        &self,
+        asking: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, Error> {
+        if self.failing.load(Ordering::Acquire) && !self.breaker().admit(Instant::now()) {
+            self.metrics.unreachable();
+            return Err(Error::Unreachable { shard: self.name.clone(), source: None });
+        }
+        let answer = asking.await;
+        match &answer {
+            Ok(_) => self.succeeded(),
+            Err(SourceError::Unreachable(_) | SourceError::OutcomeUnknown(_)) => self.failed(),
+            Err(SourceError::Sql(error)) if error.is_closed() => self.failed(),
+            Err(SourceError::Full { .. }) => self.metrics.pool_timeouts(),
+            Err(SourceError::Refused(_)) => self.metrics.refusals(),
+            Err(SourceError::Sql(_)) => {}
+        }
+        answer.map_err(|error| Error::of(&self.name, error))
+    }
+
+    fn succeeded(&self) {
+        if self.failing.load(Ordering::Acquire) {
+            self.breaker().succeeded();
+            self.failing.store(false, Ordering::Release);
+        }
+    }
+
+    /// It did not answer, or not in time.
+    pub(crate) fn failed(&self) {
+        self.metrics.unreachable();
+        if self.breaker().failed(Instant::now()) {
+            self.metrics.breaker_opens();
+            warn!(shard = %self.name, "a shard does not answer, and is left alone for a while");
+        }
+        self.failing.store(true, Ordering::Release);
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn connect(&self, purpose: Purpose) -> Result<BoxConnection, Error> {
+        self.guarded(self.source.connect(purpose)).await
+    }
+
+    pub(crate) fn sql(&self, source: tokio_postgres::Error) -> Error {
+        Error::of(&self.name, SourceError::Sql(source))
+    }
+
+    pub(crate) fn refused(&self, reason: Refusal) -> Error {
+        self.metrics.refusals();
+        Error::Refused { shard: self.name.clone(), reason }
+    }
+}
+
+/// A shard's place in one map, and when it was last found to be in it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) node: Arc<Node>,
+    pub(crate) expected: Expected,
+    /// Milliseconds after the router's start, plus one; 0 for never.
+    admitted: AtomicU64,
+    columns: AtomicBool,
+    checking: tokio::sync::Mutex<()>,
+}
+
+impl Member {
+    pub(crate) fn new(node: Arc<Node>, expected: Expected) -> Self {
+        Self {
+            node,
+            expected,
+            admitted: AtomicU64::new(0),
+            columns: AtomicBool::new(false),
+            checking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn is_admitted(&self, millis: u64, recheck: Duration) -> bool {
+        let at = self.admitted.load(Ordering::Acquire);
+        at > 0 && u128::from(millis.saturating_sub(at - 1)) < recheck.as_millis()
+    }
+
+    /// Makes sure that the server is this shard at this epoch, by what it stores, if that
+    /// is not known from a moment ago.
+    pub(crate) async fn admit(
+        &self,
+        epoch: Epoch,
+        tables: &[Table],
+        key: &[KeyType],
+        clock: Clock,
+        patience: Duration,
+    ) -> Result<(), Error> {
+        if self.is_admitted(clock.millis(), clock.recheck) || cfg!(broken = "admission") {
+            return Ok(());
+        }
+        let _checking = self.checking.lock().await;
+        if self.is_admitted(clock.millis(), clock.recheck) {
+            return Ok(());
+        }
+        let node = &self.node;
+        let asked = clock.millis();
+        let asking = async {
+            let connection = node.source.connect(Purpose::Check).await?;
+            let stored = stored(&connection).await?;
+            stored.verify(&self.expected).map_err(SourceError::Refused)?;
+            if stored.epoch == epoch && !self.columns.load(Ordering::Acquire) {
+                connection.busy();
+                columns::check(connection.client(), tables, key).await?;
+                connection.idle();
+                self.columns.store(true, Ordering::Release);
+            }
+            Ok(stored)
+        };
+        let asking = async {
+            timeout(patience, asking).await.unwrap_or(Err(SourceError::Unreachable(None)))
+        };
+        let stored = node.guarded(asking).await?;
+        self.compare(&stored, epoch)?;
+        self.admitted.store(asked + 1, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn compare(&self, stored: &Stored, epoch: Epoch) -> Result<(), Error> {
+        if stored.epoch == epoch {
+            return Ok(());
+        }
+        self.node.metrics.epoch_mismatches();
+        self.forget();
+        Err(Error::Epoch { shard: self.node.name.clone(), stored: stored.epoch, map: epoch })
+    }
+
+    /// Look again before the next use.
+    pub(crate) fn forget(&self) {
+        self.admitted.store(0, Ordering::Release);
+    }
+
+    /// As the statement of a transaction, what the shard stores must be of this epoch, and
+    /// the slot its own.
+    pub(crate) fn assert(
+        &self,
+        stored: &Stored,
+        epoch: Epoch,
+        slot: Slot,
+    ) -> Result<(), Error> {
+        stored.verify(&self.expected).map_err(|reason| self.node.refused(reason))?;
+        self.compare(stored, epoch)?;
+        if !stored.owns(slot) {
+            return Err(Error::NotOwned { shard: self.node.name.clone(), slot });
+        }
+        Ok(())
+    }
+}
+
+/// What the shard stores.
+pub(crate) async fn stored(connection: &BoxConnection) -> Result<Stored, SourceError> {
+    connection.busy();
+    let asking = async {
+        let statement = connection.statement(STATE).await?;
+        connection.client().query(&statement, &[]).await
+    };
+    let answer = asking.await;
+    if !answer.as_ref().err().is_some_and(tokio_postgres::Error::is_closed) {
+        connection.idle();
+    }
+    Stored::read(&answer.map_err(not_installed)?).map_err(SourceError::Refused)
+}
+
+/// The router's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) start: Instant,
+    pub(crate) recheck: Duration,
+}
+
+impl Clock {
+    pub(crate) fn millis(self) -> u64 {
+        let passed = Instant::now().saturating_duration_since(self.start).as_millis();
+        u64::try_from(passed).unwrap_or(u64::MAX - 1)
+    }
+}

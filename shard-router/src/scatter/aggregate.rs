@@ -1,0 +1,202 @@
+//! Aggregates that are made of one part for each shard. There are no others here, so that no
+//! `count(distinct)` is added up.
+
+use std::cmp::Ordering;
+
+use tokio_postgres::Row;
+
+use super::{Policy, ScatterQuery};
+use crate::error::Error;
+
+mod sealed {
+    #[allow(unnameable_types, reason = "sealed")]
+    pub trait Sealed: Sized {
+        /// What a column is cast to before the shard aggregates it.
+        const BEFORE: &'static str;
+
+        fn parse(text: &str) -> Result<Self, String>;
+    }
+}
+
+/// What columns are aggregated as: `i64`, exactly, for whole numbers; `f64` for all numbers;
+/// `String` for the least and the greatest text, by bytes.
+pub trait Aggregable: sealed::Sealed {
+    #[doc(hidden)]
+    fn before(&self, other: &Self) -> Ordering;
+}
+
+impl sealed::Sealed for i64 {
+    const BEFORE: &'static str = "";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            format!("{text:?} is no whole number of 64 bits; aggregate the column as f64")
+        })
+    }
+}
+
+impl Aggregable for i64 {
+    fn before(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl sealed::Sealed for f64 {
+    const BEFORE: &'static str = "::double precision";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no number"))
+    }
+}
+
+impl Aggregable for f64 {
+    /// NaN is above all, as in PostgreSQL.
+    fn before(&self, other: &Self) -> Ordering {
+        match (self.is_nan(), other.is_nan()) {
+            (false, false) => self.partial_cmp(other).unwrap_or(Ordering::Equal),
+            (a, b) => a.cmp(&b),
+        }
+    }
+}
+
+impl sealed::Sealed for String {
+    const BEFORE: &'static str = "::text COLLATE \"C\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl Aggregable for String {
+    fn before(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl<'a, P: Policy> ScatterQuery<'a, P> {
+    /// How many rows there are.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting the query.
+    pub async fn count(self) -> Result<P::Output<u64>, Error> {
+        let (rows, missing) = self.partials(|_| "count(*)".into()).await?;
+        let mut total = 0_u64;
+        for row in &rows {
+            let count: i64 = row.try_get(0).map_err(unexpected)?;
+            total = total.saturating_add(count.unsigned_abs());
+        }
+        Ok(P::output(total, missing))
+    }
+
+    /// The sum of a column, exactly; nothing if no row has a value.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting the query, and [`Error::Aggregate`] if the column is not of whole
+    /// numbers, or the sum is more than an `i64`.
+    pub async fn sum(self, column: &str) -> Result<P::Output<Option<i64>>, Error> {
+        let (rows, missing) = self.partials(|q| format!("sum({})::text", q(column))).await?;
+        let mut total: Option<i128> = None;
+        for text in texts(&rows, 0)? {
+            let part: i128 = text.parse().map_err(|_| Error::Aggregate {
+                reason: format!(
+                    "sum of {column:?}: {text:?} is no whole number; use `sum_f64`"
+                ),
+            })?;
+            let sum = total.unwrap_or(0).checked_add(part);
+            total = Some(sum.ok_or_else(|| too_large(column))?);
+        }
+        let total = total.map(i64::try_from).transpose().map_err(|_| too_large(column))?;
+        Ok(P::output(total, missing))
+    }
+
+    /// The sum of a column as floating point; nothing if no row has a value.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting the query.
+    pub async fn sum_f64(self, column: &str) -> Result<P::Output<Option<f64>>, Error> {
+        let sum =
+            |q: &dyn Fn(&str) -> String| format!("sum({}::double precision)::text", q(column));
+        let (rows, missing) = self.partials(sum).await?;
+        let parts = values::<f64>(&rows, 0)?;
+        let total = parts.into_iter().reduce(|a, b| a + b);
+        Ok(P::output(total, missing))
+    }
+
+    /// The mean of a column, of all rows together; nothing if no row has a value.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting the query.
+    pub async fn avg(self, column: &str) -> Result<P::Output<Option<f64>>, Error> {
+        let parts = |q: &dyn Fn(&str) -> String| {
+            let column = q(column);
+            format!("sum({column}::double precision)::text, count({column})")
+        };
+        let (rows, missing) = self.partials(parts).await?;
+        let total = values::<f64>(&rows, 0)?.into_iter().reduce(|a, b| a + b);
+        let mut count = 0_i64;
+        for row in &rows {
+            count = count.saturating_add(row.try_get(1).map_err(unexpected)?);
+        }
+        Ok(P::output(total.map(|total| total / count as f64), missing))
+    }
+
+    /// The least value of a column; nothing if no row has a value.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting the query, and [`Error::Aggregate`] if a value is no `T`.
+    pub async fn min<T: Aggregable>(self, column: &str) -> Result<P::Output<Option<T>>, Error> {
+        self.extreme("min", column, Ordering::Less).await
+    }
+
+    /// The greatest value of a column; nothing if no row has a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`min`](Self::min).
+    pub async fn max<T: Aggregable>(self, column: &str) -> Result<P::Output<Option<T>>, Error> {
+        self.extreme("max", column, Ordering::Greater).await
+    }
+
+    async fn extreme<T: Aggregable>(
+        self,
+        name: &str,
+        column: &str,
+        wanted: Ordering,
+    ) -> Result<P::Output<Option<T>>, Error> {
+        let part = |q: &dyn Fn(&str) -> String| {
+            format!("({name}(({}){}))::text", q(column), <T as sealed::Sealed>::BEFORE)
+        };
+        let (rows, missing) = self.partials(part).await?;
+        let parts = values::<T>(&rows, 0)?;
+        let best = parts.into_iter().reduce(|a, b| if b.before(&a) == wanted { b } else { a });
+        Ok(P::output(best, missing))
+    }
+}
+
+fn too_large(column: &str) -> Error {
+    Error::Aggregate {
+        reason: format!("the sum of {column:?} is more than an i64 can hold; use `sum_f64`"),
+    }
+}
+
+fn unexpected(error: tokio_postgres::Error) -> Error {
+    Error::Aggregate { reason: format!("a shard's part cannot be read: {error}") }
+}
+
+fn texts(rows: &[Row], column: usize) -> Result<Vec<&str>, Error> {
+    let mut texts = Vec::new();
+    for row in rows {
+        texts.extend(row.try_get::<_, Option<&str>>(column).map_err(unexpected)?);
+    }
+    Ok(texts)
+}
+
+fn values<T: sealed::Sealed>(rows: &[Row], column: usize) -> Result<Vec<T>, Error> {
+    let parse = |text: &str| T::parse(text).map_err(|reason| Error::Aggregate { reason });
+    texts(rows, column)?.into_iter().map(parse).collect()
+}

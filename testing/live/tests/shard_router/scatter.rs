@@ -1,0 +1,302 @@
+//! Questions to all shards: none is silently missing, and none is asked by accident.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use shard_router::{CoverageError, Error, Router, Scatter, asc};
+
+use crate::bed::{Bed, DEADLINE, NAMES, count_of, fill, user_on};
+
+const ALL: &str = "SELECT id, user_id, total FROM orders";
+
+async fn count(router: &Router) -> Result<u64, Error> {
+    router.scatter(Scatter::require_all()).query(ALL, &[]).count().await
+}
+
+#[tokio::test]
+async fn all_rows_of_all_shards_and_aggregates() {
+    let bed = Bed::databases(3).await;
+    let router = bed.router().await;
+    let ask = || router.scatter(Scatter::require_all()).query(ALL, &[]);
+    assert_eq!(ask().count().await.unwrap(), 0);
+    assert_eq!(ask().sum("total").await.unwrap(), None);
+    assert_eq!(ask().avg("total").await.unwrap(), None);
+    assert_eq!(ask().min::<i64>("total").await.unwrap(), None);
+    fill(&router, 300).await;
+    assert_eq!(ask().await.unwrap().len(), 300);
+    assert_eq!(ask().count().await.unwrap(), 300);
+    let sum: i64 = (0..300).map(|id| id % 97).sum();
+    assert_eq!(ask().sum("total").await.unwrap(), Some(sum));
+    let mean = ask().avg("total").await.unwrap().unwrap();
+    assert!((mean - sum as f64 / 300.0).abs() < 1e-9);
+    assert_eq!(ask().min::<i64>("id").await.unwrap(), Some(0));
+    assert_eq!(ask().max::<i64>("id").await.unwrap(), Some(299));
+    assert_eq!(ask().max::<f64>("id").await.unwrap(), Some(299.0));
+    let text = ask().max::<String>("id").await.unwrap();
+    assert_eq!(text.as_deref(), Some("99"), "texts are compared by bytes");
+    // Parameters go to each shard.
+    let some = router.scatter(Scatter::require_all());
+    let some = some.query("SELECT 1 FROM orders WHERE total < $1", &[&10_i64]);
+    assert_eq!(some.count().await.unwrap(), (0..300).filter(|id| id % 97 < 10).count() as u64);
+}
+
+#[tokio::test]
+async fn a_sum_that_does_not_fit_is_an_error() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    for shard in ["a", "b"] {
+        let user = user_on(&router, shard);
+        crate::bed::order(&router, user, user, i64::MAX).await.unwrap();
+    }
+    let ask = || router.scatter(Scatter::require_all()).query(ALL, &[]);
+    let error = ask().sum("total").await.unwrap_err();
+    assert!(error.to_string().contains("use `sum_f64`"), "{error}");
+    assert!(ask().sum_f64("total").await.unwrap().unwrap() > 1.8e19);
+    let halves = router.scatter(Scatter::require_all()).query("SELECT 0.5 AS x", &[]);
+    let error = halves.sum("x").await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Aggregate { reason } if reason.contains("whole")),
+        "{error}"
+    );
+    let ordered = ask().order_by([asc("id")]).count().await.unwrap_err();
+    assert!(matches!(ordered, Error::Question { .. }));
+}
+
+/// A scatter is of what shards store, in the snapshot of the rows, and not of what the
+/// router's map says.
+#[tokio::test]
+async fn shards_that_do_not_cover_all_slots_are_an_error() {
+    let bed = Bed::databases(3).await;
+    let router = bed.router().await;
+    fill(&router, 30).await;
+    let b = bed.client(1).await;
+    b.batch_execute("UPDATE shard_router.owned SET last = last - 10").await.unwrap();
+    let error = count(&router).await.unwrap_err();
+    let Error::Coverage(CoverageError::Hole { range, slots: 10 }) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(range.len(), 10);
+    b.batch_execute("UPDATE shard_router.owned SET last = last + 15").await.unwrap();
+    let error = count(&router).await.unwrap_err();
+    let Error::Coverage(CoverageError::Overlap { range, a, b: other }) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((range.len(), a.as_str(), other.as_str()), (5, "b", "c"));
+    assert!(error.to_string().contains("counted twice"), "{error}");
+    b.batch_execute("UPDATE shard_router.owned SET last = last - 5").await.unwrap();
+    assert_eq!(count(&router).await.unwrap(), 30);
+    assert_eq!(router.stats().coverage_errors, 2);
+}
+
+/// What a shard says that it owns is of the rows' own snapshot: they go while the query waits
+/// for their table, after the shard was asked what it owns.
+#[tokio::test]
+async fn rows_and_coverage_are_of_one_snapshot() {
+    let bed = Bed::databases(1).await;
+    let router = bed.router().await;
+    fill(&router, 100).await;
+    assert_eq!(count(&router).await.unwrap(), 100);
+    let (holder, watcher) = (bed.client(0).await, bed.client(0).await);
+    holder.batch_execute("BEGIN; LOCK TABLE orders").await.unwrap();
+    let counting = tokio::spawn({
+        let router = router.clone();
+        async move { count(&router).await }
+    });
+    testbed::eventually(DEADLINE, async || {
+        let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        watcher.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    let moved = "DELETE FROM orders; DELETE FROM shard_router.owned; COMMIT";
+    holder.batch_execute(moved).await.unwrap();
+    assert_eq!(counting.await.unwrap().unwrap(), 100);
+    assert!(matches!(count(&router).await, Err(Error::Coverage(CoverageError::Hole { .. }))));
+}
+
+/// A shard whose epoch is behind says what was.
+#[tokio::test]
+async fn a_stale_epoch_is_missing() {
+    let bed = Bed::databases(3).await;
+    let router = bed.router().await;
+    fill(&router, 30).await;
+    for shard in [0, 2] {
+        let client = bed.client(shard).await;
+        client.batch_execute("UPDATE shard_router.state SET epoch = 2").await.unwrap();
+    }
+    let error = count(&router).await.unwrap_err();
+    let Error::Missing { missing } = &error else { panic!("{error}") };
+    assert_eq!(missing[0].shard.as_str(), "b");
+    assert!(error.to_string().contains("stores epoch 1"), "{error}");
+    // Nor does the map of an older epoch say what is missing.
+    let one = Scatter::allow_missing(NonZeroUsize::MIN);
+    let error = router.scatter(one).query(ALL, &[]).count().await.unwrap_err();
+    assert!(matches!(error, Error::Coverage(CoverageError::Hole { .. })), "{error}");
+}
+
+/// Copied to their new owner, and not yet removed from the old one.
+#[tokio::test]
+async fn copied_rows_are_counted_once() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    fill(&router, 100).await;
+    let (a, b) = (bed.client(0).await, bed.client(1).await);
+    for row in b.query("SELECT id FROM orders", &[]).await.unwrap() {
+        let id: i64 = row.get(0);
+        let copy = "INSERT INTO orders (id, user_id, total) VALUES ($1::bigint, $1, $1 % 97)";
+        a.execute(copy, &[&id]).await.unwrap();
+    }
+    let ask = || router.scatter(Scatter::require_all()).query(ALL, &[]);
+    assert!(ask().count().await.unwrap() > 100);
+    assert_eq!(ask().owned_by(["user_id"]).count().await.unwrap(), 100);
+    let rows = ask().owned_by(["user_id"]).order_by([asc("id")]).await.unwrap();
+    let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(ids, (0..100).collect::<Vec<_>>());
+    let error = ask().owned_by(["user_id", "id"]).count().await.unwrap_err();
+    assert!(error.to_string().contains("names 2 columns, and a key has 1"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_missing_cannot_be_overlooked() {
+    let bed = Bed::servers(3).await;
+    let router = bed.router().await;
+    fill(&router, 60).await;
+    bed.servers[1].kill().await.unwrap();
+    let error = count(&router).await.unwrap_err();
+    assert!(error.to_string().contains(" b (shard b cannot be reached"), "{error}");
+    let one = Scatter::allow_missing(NonZeroUsize::MIN);
+    let partial = router.scatter(one).query(ALL, &[]).count().await.unwrap();
+    let (rows, missing) = partial.into_parts();
+    assert!(0 < rows && rows < 60);
+    assert_eq!(missing.len(), 1);
+    assert_eq!((missing[0].shard.as_str(), missing[0].slots), ("b", 5461));
+    let partial = router.scatter(one).query(ALL, &[]).order_by([asc("id")]).await.unwrap();
+    assert!(partial.complete().is_err());
+    bed.servers[2].kill().await.unwrap();
+    let error = router.scatter(one).query(ALL, &[]).count().await.unwrap_err();
+    assert!(matches!(&error, Error::Missing { missing } if missing.len() == 2), "{error}");
+    for server in [1, 2] {
+        bed.servers[server].restart().await.unwrap();
+    }
+    testbed::eventually(DEADLINE, async || count(&router).await.is_ok_and(|rows| rows == 60))
+        .await;
+}
+
+/// It is no gap that a shard refuses the question: that is an error, whatever may be missing.
+#[tokio::test]
+async fn a_refused_statement_is_no_gap() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    bed.client(1).await.batch_execute("DROP TABLE orders").await.unwrap();
+    let one = Scatter::allow_missing(NonZeroUsize::MIN);
+    let error = router.scatter(one).query(ALL, &[]).count().await.unwrap_err();
+    assert_eq!(error.shard().unwrap().as_str(), "b");
+    assert_eq!(error.code().unwrap().code(), "42P01");
+    let write = "INSERT INTO orders (id, user_id) VALUES (1, 1) RETURNING id";
+    let error = router.scatter(one).query(write, &[]).await.unwrap_err();
+    assert!(error.is_read_only() || error.code().is_some(), "{error}");
+    let a = bed.client(0).await;
+    let rows: i64 = a.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 0);
+}
+
+/// Scatters have connections to all shards or to none, so they never wait for each other, nor
+/// do requests wait for them.
+#[tokio::test]
+async fn scatters_do_not_lock_each_other_out() {
+    let bed = Bed::databases(4).await;
+    let router = bed
+        .builder()
+        .pool_size(1)
+        .scatters(1)
+        .pool_timeout(Duration::from_secs(3))
+        .build()
+        .unwrap();
+    router.install().await.unwrap();
+    fill(&router, 40).await;
+    let many = (0..60).map(async |number| {
+        if number % 3 == 0 {
+            return count_of(&router, number).await.map(|_| ());
+        }
+        let sql = "SELECT id, pg_sleep(0.002)::text FROM orders";
+        router.scatter(Scatter::require_all()).query(sql, &[]).count().await.map(|_| ())
+    });
+    for outcome in join_all(many).await {
+        outcome.unwrap();
+    }
+    // A stream that somebody holds keeps other scatters waiting, and no request.
+    let mut stream = router
+        .scatter(Scatter::require_all())
+        .query(ALL, &[])
+        .order_by([asc("id")])
+        .stream()
+        .await
+        .unwrap();
+    stream.next().await.unwrap().unwrap();
+    for user in 0..40 {
+        assert_eq!(count_of(&router, user).await.unwrap(), 1);
+    }
+    let scatter = Scatter::require_all().deadline(Duration::from_millis(100));
+    let error = router.scatter(scatter).query(ALL, &[]).count().await.unwrap_err();
+    assert!(error.to_string().contains("raise `scatters`"), "{error}");
+    drop(stream);
+    assert_eq!(count(&router).await.unwrap(), 40);
+}
+
+/// Nothing that is dropped, at whatever moment, takes a connection away for good.
+#[tokio::test]
+async fn dropped_scatters_leave_nothing_behind() {
+    let bed = Bed::databases(3).await;
+    let router = bed.builder().pool_size(1).scatters(1).build().unwrap();
+    router.install().await.unwrap();
+    fill(&router, 30).await;
+    for micros in (0..60).map(|step| step * 100) {
+        let sql = "SELECT id, pg_sleep(0.001)::text FROM orders";
+        let scatter = router.scatter(Scatter::require_all()).query(sql, &[]);
+        let asking = IntoFuture::into_future(scatter);
+        let _ = tokio::time::timeout(Duration::from_micros(micros), asking).await;
+        let stream = router
+            .scatter(Scatter::require_all())
+            .query(ALL, &[])
+            .order_by([asc("id")])
+            .stream();
+        if let Ok(Ok(mut stream)) =
+            tokio::time::timeout(Duration::from_micros(micros), stream).await
+        {
+            for _ in 0..micros % 7 {
+                stream.next().await;
+            }
+        }
+    }
+    assert_eq!(count(&router).await.unwrap(), 30);
+    assert_eq!(router.stats().pool_timeouts, 0);
+}
+
+#[tokio::test]
+async fn a_test_can_forbid_scatters() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    let guard = router.no_scatter();
+    let error = count(&router).await.unwrap_err();
+    let Error::ScatterForbidden { at } = error else { panic!("{error}") };
+    assert!(at.file().ends_with("scatter.rs"));
+    // Though the error was swallowed, the test does not pass.
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(guard)));
+    let message = *dropped.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("scatter.rs"), "{message}");
+    assert_eq!(count(&router).await.unwrap(), 0);
+    let guard = router.no_scatter();
+    count_of(&router, 1).await.unwrap();
+    drop(guard);
+}
+
+#[tokio::test]
+async fn every_shard_of_the_map_is_asked() {
+    let bed = Bed::databases(4).await;
+    let router = bed.router().await;
+    let rows = router.scatter(Scatter::require_all());
+    let rows = rows.query("SELECT current_database()::text AS name", &[]).await.unwrap();
+    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    names.sort();
+    assert_eq!(names, NAMES);
+}
