@@ -114,8 +114,8 @@ impl<P: ScalingPolicy> Scaler<P> {
         let proposal = self.policy.decide(&mut self.state.policy, &view, &mut steps);
         let Proposal { wanted, allowed, mut bound_by, valid_until } = proposal;
         let mut to = allowed.saturating_add(dead);
-        // Nothing that a policy of a user's own says leads out of its limits.
-        if to != current && !(limits.min..=limits.max).contains(&to) {
+        // Nothing that a policy says leads out of its limits, failed instances included.
+        if to > limits.max || (to != current && to < limits.min) {
             let within = to.clamp(limits.min, limits.max);
             let by = if within > to { Bound::Min } else { Bound::Max };
             steps.push(Step::Bound { by, from: to, to: within, left: None });

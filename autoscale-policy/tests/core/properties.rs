@@ -75,6 +75,17 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     ]
 }
 
+/// A slope is not of the demand of now.
+fn without_trend(policy: Policy) -> Policy {
+    match policy {
+        Policy::Predictive(policy) => Predictive { trend: false, ..policy }.into(),
+        Policy::MaxOf { of } => {
+            Policy::MaxOf { of: of.into_iter().map(without_trend).collect() }
+        }
+        other => other,
+    }
+}
+
 fn fleet(look: &Look, now: autoscale_policy::EpochMillis) -> Vec<Instance> {
     let mut fleet = ready(look.ready);
     let add = |fleet: &mut Vec<Instance>, from, count, phase| {
@@ -194,10 +205,7 @@ proptest! {
         last in look(),
         more in 0.0..2.0_f64,
     ) {
-        let policy = match policy {
-            Policy::Predictive(policy) => Policy::Predictive(Predictive { trend: false, ..policy }),
-            other => other,
-        };
+        let policy = without_trend(policy);
         let mut scaler = Scaler::new(policy.clone()).unwrap();
         replay(&mut scaler, &looks, |_, _| {});
         let decided = |value: f64| {

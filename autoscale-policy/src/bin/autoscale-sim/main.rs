@@ -6,6 +6,7 @@ mod args;
 mod table;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,21 +19,43 @@ use clap::Parser;
 use crate::args::{Args, Command, Half, Source};
 
 fn main() -> ExitCode {
+    let mut stdout = io::stdout().lock();
     let done = match Args::parse().command {
         Command::Compare { source, policies, out, hours, from } => {
-            compare(&source, policies.as_deref(), out.as_deref(), hours, from)
+            compare(&mut stdout, &source, policies.as_deref(), out.as_deref(), hours, from)
         }
         Command::Generate { generator, seed, days } => {
-            print!("{}", generator.load(seed, days).to_csv());
-            Ok(())
+            let text = generator.load(seed, days).to_csv();
+            stdout.write_all(text.as_bytes()).map_err(Failure::from)
         }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        // A reader that has seen enough is no failure.
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(Failure::Because(error)) => {
             eprintln!("autoscale-sim: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+enum Failure {
+    Closed,
+    Because(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Closed;
+        }
+        Self::Because(format!("the output could not be written: {error}"))
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Because(reason)
     }
 }
 
@@ -118,12 +141,13 @@ fn from_file(path: &Path) -> Result<Vec<(String, Policy)>, String> {
 const CONFIDENCES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0];
 
 fn compare(
+    to: &mut impl Write,
     source: &Source,
     policies: Option<&Path>,
     out: Option<&Path>,
     hours: f64,
     from: Option<f64>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let (load, name) = load(source)?;
     let world = world(source, &load);
     let policies = policies.map_or_else(|| Ok(presets(&world)), from_file)?;
@@ -138,35 +162,36 @@ fn compare(
         predictive(&world, Some(confidence))
     })
     .map_err(text)?;
-    println!("{name}\n");
-    table::scores(&runs, &cpu, &in_flight);
-    table::frontier("HPA on CPU, by target in %", &cpu, None);
-    table::frontier("HPA on requests in flight, by target in %", &in_flight, None);
+    writeln!(to, "{name}\n")?;
+    table::scores(to, &runs, &cpu, &in_flight)?;
+    table::frontier(to, "HPA on CPU, by target in %", &cpu, None)?;
+    table::frontier(to, "HPA on requests in flight, by target in %", &in_flight, None)?;
     table::frontier(
+        to,
         "predictive, by standard deviations to be ready for",
         &ours,
         Some((&cpu, &in_flight)),
-    );
+    )?;
     let Some(out) = out else { return Ok(()) };
     let panels: Vec<(&str, &Run)> = runs.iter().map(|(name, run)| (*name, run)).collect();
     let from = from.unwrap_or_else(|| load.busiest_hour());
     let hours = hours.min(load.length().as_secs_f64() / 3600.0);
     let plot = Plot::runs(&name, world.tick, &panels, from, hours);
-    write(out, "decisions", &plot)?;
+    write(to, out, "decisions", &plot)?;
     let points: Vec<_> = runs.iter().map(|(name, run)| (*name, run.score)).collect();
     let lines = [("HPA on CPU", &cpu), ("HPA on in-flight", &in_flight), ("predictive", &ours)];
-    write(out, "frontier", &Plot::frontiers(&name, &lines, &points))
+    write(to, out, "frontier", &Plot::frontiers(&name, &lines, &points))
 }
 
-fn write(folder: &Path, name: &str, plot: &Plot) -> Result<(), String> {
+fn write(to: &mut impl Write, folder: &Path, name: &str, plot: &Plot) -> Result<(), Failure> {
     let png = plot.to_png().map_err(|error| error.to_string())?;
-    let put = |end: &str, bytes: &[u8]| {
+    let mut put = |end: &str, bytes: &[u8]| {
         let path = folder.join(format!("{name}.{end}"));
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, bytes))
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("{}", path.display());
-        Ok::<(), String>(())
+        writeln!(to, "{}", path.display())?;
+        Ok::<(), Failure>(())
     };
     put("svg", plot.to_svg().as_bytes())?;
     put("png", &png)

@@ -13,6 +13,8 @@ const SIGNIFICANT: f64 = 3.0;
 const MEMORY: Duration = Duration::from_secs(3600);
 /// Never more than this many points, however often it decides.
 const MOST_POINTS: usize = 512;
+/// Errors beyond so many standard deviations count as so many.
+const OUTLIER: f64 = 2.5;
 /// Until it knows better: off by a fifth.
 const FIRST_ERROR: f64 = 0.2;
 
@@ -37,6 +39,7 @@ pub struct PredictiveState {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimate {
+    pub(super) level: f64,
     pub(super) growth: f64,
     pub(super) margin: f64,
 }
@@ -49,8 +52,8 @@ impl PredictiveState {
         demand: f64,
     ) -> Estimate {
         let ahead = settings.ahead();
-        let growth = if settings.trend { self.growth(now, demand, ahead) } else { 0.0 };
-        let expected = demand + growth;
+        let (level, growth) = self.trend(now, demand, ahead, settings.trend);
+        let expected = level + growth;
         self.learn(now, demand, ahead);
         self.points.push_back(Point { at: now, demand, expected });
         while self.points.len() > MOST_POINTS
@@ -62,7 +65,7 @@ impl PredictiveState {
             self.points.pop_front();
         }
         let sigma = self.variance.map_or(FIRST_ERROR, f64::sqrt);
-        Estimate { growth, margin: settings.confidence * sigma * expected.max(1.0) }
+        Estimate { level, growth, margin: settings.confidence * sigma * expected.max(1.0) }
     }
 
     /// The error of what was expected one horizon ago.
@@ -73,12 +76,24 @@ impl PredictiveState {
         let error = (demand - due.expected) / due.expected.max(1.0);
         let weight = 1.0 - (-since.as_secs_f64() / MEMORY.as_secs_f64()).exp();
         let variance = self.variance.unwrap_or(FIRST_ERROR * FIRST_ERROR);
-        self.variance = Some(variance + weight * (error * error - variance));
+        // One jump is no nervous load: it counts as an error that is usual (Huber).
+        let most = OUTLIER * variance.sqrt().max(0.02);
+        // Only what came on top hurts. Twice its square, so that it is the variance where
+        // errors are as likely the one way as the other.
+        let error = if cfg!(broken = "both_errors") { error.abs() } else { error };
+        let square = 2.0 * error.clamp(0.0, most).powi(2);
+        self.variance = Some(variance + weight * (square - variance));
     }
 
     /// Least squares over the last minutes; nothing where that is not significant, and
     /// nothing where it falls: prediction only ever scales out.
-    fn growth(&self, now: EpochMillis, demand: f64, ahead: Duration) -> f64 {
+    fn trend(
+        &self,
+        now: EpochMillis,
+        demand: f64,
+        ahead: Duration,
+        followed: bool,
+    ) -> (f64, f64) {
         let (mut n, mut sum_t, mut sum_y, mut sum_tt, mut sum_ty, mut sum_yy) =
             (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         let recent = self.points.iter().filter(|point| now.since(point.at) <= TREND);
@@ -92,15 +107,16 @@ impl PredictiveState {
             sum_yy += y * y;
         }
         let (s_tt, s_ty) = (sum_tt - sum_t * sum_t / n, sum_ty - sum_t * sum_y / n);
-        if n < 5.0 || s_tt <= 0.0 {
-            return 0.0;
+        let mean = sum_y / n;
+        if n < 5.0 || s_tt <= 0.0 || !followed {
+            return (mean, 0.0);
         }
         let slope = s_ty / s_tt;
         let residual = (sum_yy - sum_y * sum_y / n - slope * s_ty).max(0.0);
         let error = (residual / (n - 2.0) / s_tt).sqrt();
         if slope <= SIGNIFICANT * error {
-            return 0.0;
+            return (mean, 0.0);
         }
-        slope * ahead.as_secs_f64()
+        (mean - slope * sum_t / n, slope * ahead.as_secs_f64())
     }
 }

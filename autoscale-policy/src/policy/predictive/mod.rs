@@ -44,7 +44,7 @@ pub struct Predictive {
     pub signal: Signal,
     /// At what utilisation instances are to work when all goes as expected; 0.8.
     pub target: f64,
-    /// How many standard deviations of its own error to be ready for; 1.5.
+    /// How many standard deviations of its own error to be ready for; 2.
     pub confidence: f64,
     /// Whether a significant slope is followed; yes.
     pub trend: bool,
@@ -61,7 +61,7 @@ pub struct Predictive {
     /// Scale in only to the most that was wanted for so long; 5 min.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
     pub hold_down: Duration,
-    /// Do not scale in for less than this share of the instances; 0.1.
+    /// Do not scale in for less than this share of the instances; 0.15.
     pub dead_band: f64,
     /// How old a sample may be; 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
@@ -84,14 +84,14 @@ impl Predictive {
         Self {
             signal: Signal { metric: IN_FLIGHT.into(), per_instance: Some(full) },
             target: 0.8,
-            confidence: 1.5,
+            confidence: 2.0,
             trend: true,
             min: 2,
             max: 20,
             warm_up: seconds(120),
             every: seconds(15),
             hold_down: seconds(300),
-            dead_band: 0.1,
+            dead_band: 0.15,
             max_age: seconds(60),
             on_missing: OnMissing::Hold,
         }
@@ -150,7 +150,8 @@ impl ScalingPolicy for Predictive {
         steps: &mut Vec<Step>,
     ) -> Proposal {
         let Self { max_age, hold_down, .. } = *self;
-        let rails = Rails { hold_down, ..Rails::plain(self.limits(), max_age) };
+        let down_cooldown = self.warm_up;
+        let rails = Rails { hold_down, down_cooldown, ..Rails::plain(self.limits(), max_age) };
         let Signal { metric, per_instance } = &self.signal;
         let use_of = match Utilisation::read(view, metric, *per_instance, max_age) {
             Ok(use_of) => use_of,
@@ -160,13 +161,17 @@ impl ScalingPolicy for Predictive {
             }
         };
         state.rails.read();
-        let Estimate { growth, margin } = state.estimate(self, view.now, use_of.demand);
-        let panic = use_of.demand > f64::from(view.fleet.capacity());
-        let needed = (use_of.demand + growth + margin) / self.target;
+        // What waits says that there is too little, and not how much is missing: nothing
+        // can be learned from how long the queue is.
+        let served = use_of.demand.min(f64::from(view.fleet.ready.max(1)));
+        let panic = use_of.demand > served;
+        let Estimate { level, growth, margin } = state.estimate(self, view.now, served);
+        // What is there now is needed whatever is expected.
+        let needed = (level + growth + margin).max(use_of.demand) / self.target;
         let mut wanted = needed.ceil() as u32;
         steps.push(use_of.step(metric, self.target, view, use_of.instances_at(self.target)));
         steps.push(Step::Forecast {
-            demand: use_of.demand,
+            demand: level,
             growth,
             margin,
             ahead: self.ahead(),
@@ -174,8 +179,10 @@ impl ScalingPolicy for Predictive {
             wanted,
         });
         let current = view.current;
-        if wanted < current && f64::from(current - wanted) < self.dead_band * f64::from(current)
-        {
+        let band = self.dead_band * f64::from(current);
+        let (too_many, too_few) = (f64::from(current) - needed, needed - f64::from(current));
+        // Too few is worse than too many: half the band.
+        if wanted != current && too_many < band && too_few < band / 2.0 && !panic {
             let by = Bound::DeadBand;
             steps.push(Step::Bound { by, from: wanted, to: current, left: None });
             wanted = current;

@@ -79,7 +79,11 @@ pub(super) fn frontiers(
     let percent = |score: &Score| (score.violation * 100.0).max(0.01).log10();
     let ((low_x, high_x), (low_y, high_y)) = (span(&|score| score.cost), span(&percent));
     let (low_x, high_x) = ((low_x * 20.0).floor() / 20.0, (high_x * 20.0).ceil() / 20.0);
-    let (low_y, high_y) = (low_y.floor(), high_y.ceil().max(low_y.floor() + 1.0));
+    // Up to the next 1, 2 or 5.
+    let nice = [0.0, 2_f64.log10(), 5_f64.log10(), 1.0];
+    let above = nice.into_iter().find(|step| high_y.floor() + step >= high_y).unwrap_or(1.0);
+    let low_y = low_y.floor();
+    let high_y = (high_y.floor() + above).max(low_y + 1.0);
     let x = |cost: f64| {
         left + (width - left - right) * ((cost - low_x) / (high_x - low_x).max(0.05)) as f32
     };
