@@ -40,18 +40,35 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod actuator;
 mod config;
 mod decision;
+#[cfg(feature = "drain")]
+mod drain;
 mod error;
+#[cfg(feature = "layer")]
+mod in_flight;
 mod observation;
 mod policy;
 mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "cpu")]
+mod source;
 mod time;
 
+pub use crate::actuator::{Actuator, RecommendOnly};
 pub use crate::decision::{Action, Bound, Decision, Ignored, MetricName, Step};
+#[cfg(feature = "drain")]
+pub use crate::drain::{
+    DrainBody, DrainBodyError, DrainError, DrainFuture, DrainLayer, DrainService,
+    DrainSettings, Drained, Lifecycle, Readiness, ReadinessService,
+};
 pub use crate::error::{ConfigError, Refusal};
+#[cfg(feature = "layer")]
+pub use crate::in_flight::{
+    InFlight, InFlightLayer, InFlightService, Measured, Meter, ResponseFuture, Ticket,
+};
 pub use crate::observation::{
     CPU, IN_FLIGHT, Instance, InstanceId, Observation, Phase, QUEUE_DEPTH, Sample, Usage, Value,
 };
@@ -69,4 +86,6 @@ pub use crate::policy::tracking::{
 };
 pub use crate::policy::{Fleet, Limits, Proposal, ScalingPolicy, Taken, View};
 pub use crate::scaler::{Asked, Scaler, ScalerState};
+#[cfg(feature = "cpu")]
+pub use crate::source::{CgroupCpu, ProcessCpu, SourceError};
 pub use crate::time::EpochMillis;

@@ -48,7 +48,7 @@ impl Generator {
             Self::Ramps => ramps(&mut random, minutes),
             Self::Diurnal => (0..minutes).map(day).collect(),
             Self::Noise => (0..minutes)
-                .map(|minute| day(minute) * (0.2085 * normal(&mut random)).exp())
+                .map(|minute| day(minute) * (0.2305 * normal(&mut random)).exp())
                 .collect(),
             Self::Flash => flash(&mut random, minutes),
         };

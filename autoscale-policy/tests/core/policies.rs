@@ -188,8 +188,9 @@ fn predictive_is_ahead_of_a_ramp() {
         }
         wanted
     };
-    // It is at 118, and grows by 18 in the 135 s that lie ahead; at 0.8.
-    assert_eq!((go(false), go(true)), (15, 17));
+    // It is at 118, and grows by 18 in the 135 s that lie ahead. At 0.8, 118 are 14.75
+    // instances, which is within the dead band of the 14 that there are.
+    assert_eq!((go(false), go(true)), (14, 17));
 }
 
 #[test]

@@ -18,6 +18,15 @@ pub(super) fn draw(canvas: &Canvas) -> Result<Vec<u8>, String> {
                     pixels.fill_rect(rect, &paint(*colour), Transform::identity(), None);
                 }
             }
+            // Not as a path: the rasteriser does not take its thinnest ones.
+            Shape::Line { points, colour, width } if points.len() == 2 => {
+                let [(x, y), (to_x, to_y)] = [points[0], points[1]];
+                let width = width.max(1.0);
+                let rect = Rect::from_xywh(x, y, (to_x - x).max(width), (to_y - y).max(width));
+                if let Some(rect) = rect {
+                    pixels.fill_rect(rect, &paint(*colour), Transform::identity(), None);
+                }
+            }
             Shape::Line { points, colour, width } => {
                 if let Some(path) = path(points, false) {
                     let stroke = Stroke { width: *width, ..Stroke::default() };
