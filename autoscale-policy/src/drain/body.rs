@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 
 use super::{Guard, Stage};
 
-type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Cut = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 pin_project! {
     /// A body that counts as under way until its end, and ends with an error at the

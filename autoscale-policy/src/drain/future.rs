@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{DrainBody, Guard, Stage};
 
-type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Cut = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 pin_project! {
     /// The answer of a [`DrainService`](crate::DrainService).

@@ -40,8 +40,10 @@ pub(crate) enum Stage {
     Ready,
     /// Not ready, and still serving: load balancers have not all heard of it.
     Propagating,
-    /// No new work; connections close.
+    /// Connections close. What arrives before their clients have heard of it is served.
     Closing,
+    /// No new work.
+    Refusing,
     /// The deadline has passed.
     Cut,
 }
@@ -52,6 +54,9 @@ pub struct DrainSettings {
     /// For how long it serves on after it is not ready: as long as a load balancer takes
     /// to hear of it. 5 s.
     pub propagation: Duration,
+    /// For how long after that requests are served that arrive on connections which are
+    /// told to close: as long as word of it takes. 1 s.
+    pub handover: Duration,
     /// When it must be over, from the beginning on; below the platform's grace period.
     /// 25 s.
     pub deadline: Duration,
@@ -63,6 +68,7 @@ impl Default for DrainSettings {
     fn default() -> Self {
         Self {
             propagation: Duration::from_secs(5),
+            handover: Duration::from_secs(1),
             deadline: Duration::from_secs(25),
             not_ready: StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -116,11 +122,15 @@ pub struct Drained {
 ///
 /// 1. Not ready at once; requests are served on, HTTP/1 answers with `Connection: close`.
 /// 2. After `propagation`, [`closing`](Self::closing) completes: stop accepting, and tell
-///    every connection to shut down gracefully (GOAWAY, for HTTP/2). New requests are
-///    refused with 503.
+///    every connection to shut down gracefully (GOAWAY, for HTTP/2). For `handover`, what
+///    arrives before its client has heard of that is served; then requests are refused
+///    with 503.
 /// 3. Requests under way, their bodies included, have until `deadline`, which is one for
 ///    all and counts from the beginning. Then they are answered 503, and their bodies end
 ///    with an error.
+///
+/// `drain` completes when no request is under way. Then wait for the connections to end:
+/// what was answered may not be sent yet.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     shared: Arc<Shared>,
@@ -143,7 +153,7 @@ impl Lifecycle {
     ///
     /// Settings that contradict each other.
     pub fn new(settings: DrainSettings) -> Result<Self, DrainError> {
-        let DrainSettings { propagation, deadline, not_ready } = settings;
+        let DrainSettings { propagation, deadline, not_ready, .. } = settings;
         if deadline <= propagation {
             return Err(DrainError::DeadlineTooShort { propagation, deadline });
         }
@@ -177,7 +187,9 @@ impl Lifecycle {
             Stage::Starting => Readiness::Starting,
             Stage::Warming => Readiness::Warming,
             Stage::Ready => Readiness::Ready,
-            Stage::Propagating | Stage::Closing | Stage::Cut => Readiness::Draining,
+            Stage::Propagating | Stage::Closing | Stage::Refusing | Stage::Cut => {
+                Readiness::Draining
+            }
         }
     }
 
@@ -205,14 +217,19 @@ impl Lifecycle {
     pub async fn drain(&self) -> Drained {
         let shared = &self.shared;
         let began = *shared.began.get_or_init(Instant::now);
-        let DrainSettings { propagation, deadline, .. } = shared.settings;
+        let DrainSettings { propagation, handover, deadline, .. } = shared.settings;
         self.advance(Stage::Propagating);
         if !cfg!(broken = "no_propagation") {
             sleep_until(began + propagation).await;
         }
         self.advance(Stage::Closing);
-        let all_done = timeout_at(began + deadline, shared.done()).await.is_ok();
-        if all_done {
+        let deadline = began + deadline;
+        let refusing = deadline.min(began + propagation + handover);
+        if timeout_at(refusing, shared.done()).await.is_ok() {
+            return Drained { cut_off: 0 };
+        }
+        self.advance(Stage::Refusing);
+        if timeout_at(deadline, shared.done()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
         let cut_off = self.under_way();

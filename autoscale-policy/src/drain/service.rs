@@ -9,8 +9,8 @@ use super::{DrainBody, DrainFuture, Lifecycle, Stage};
 ///
 /// # Readiness
 ///
-/// *Forwarded*: ready when the inner service is. What it refuses while it closes needs a
-/// ready inner service, too; nothing of it is used.
+/// *Forwarded*: ready when the inner service is. What it refuses at the end needs a ready
+/// inner service, too; nothing of it is used.
 ///
 /// # Errors
 ///
@@ -46,7 +46,9 @@ where
         let guard = shared.enter();
         // HTTP/2 says GOAWAY on the connection.
         let http1 = request.version() < Version::HTTP_2;
-        if shared.stage() >= Stage::Closing {
+        let refuses =
+            if cfg!(broken = "no_handover") { Stage::Closing } else { Stage::Refusing };
+        if shared.stage() >= refuses {
             return DrainFuture::refused(guard, http1);
         }
         DrainFuture::new(self.inner.call(request), guard, http1)

@@ -14,18 +14,13 @@ pub(super) fn draw(canvas: &Canvas) -> Result<Vec<u8>, String> {
     for shape in &canvas.shapes {
         match shape {
             Shape::Rect { x, y, width, height, colour } => {
-                if let Some(rect) = Rect::from_xywh(*x, *y, *width, *height) {
-                    pixels.fill_rect(rect, &paint(*colour), Transform::identity(), None);
-                }
+                fill(&mut pixels, (*x, *y), (*width, *height), *colour);
             }
-            // Not as a path: the rasteriser does not take its thinnest ones.
+            // A line of a grid: sharp.
             Shape::Line { points, colour, width } if points.len() == 2 => {
                 let [(x, y), (to_x, to_y)] = [points[0], points[1]];
-                let width = width.max(1.0);
-                let rect = Rect::from_xywh(x, y, (to_x - x).max(width), (to_y - y).max(width));
-                if let Some(rect) = rect {
-                    pixels.fill_rect(rect, &paint(*colour), Transform::identity(), None);
-                }
+                let size = ((to_x - x).max(*width), (to_y - y).max(*width));
+                fill(&mut pixels, (x, y), size, *colour);
             }
             Shape::Line { points, colour, width } => {
                 if let Some(path) = path(points, false) {
@@ -47,6 +42,14 @@ pub(super) fn draw(canvas: &Canvas) -> Result<Vec<u8>, String> {
         }
     }
     pixels.encode_png().map_err(|error| error.to_string())
+}
+
+/// On whole pixels, and one at least.
+fn fill(pixels: &mut Pixmap, (x, y): (f32, f32), (width, height): (f32, f32), colour: Colour) {
+    let (width, height) = (width.round().max(1.0), height.round().max(1.0));
+    if let Some(rect) = Rect::from_xywh(x.round(), y.round(), width, height) {
+        pixels.fill_rect(rect, &paint(colour), Transform::identity(), None);
+    }
 }
 
 fn paint(Colour(red, green, blue): Colour) -> Paint<'static> {
