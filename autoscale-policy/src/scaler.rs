@@ -204,7 +204,7 @@ impl Counted {
     }
 
     fn total(self, observation: &Observation<'_>) -> u32 {
-        observation.target.unwrap_or(self.fleet.capacity() + self.fleet.failed)
+        observation.target.unwrap_or_else(|| self.fleet.capacity() + self.fleet.failed)
     }
 }
 

@@ -39,7 +39,7 @@ impl EpochMillis {
 }
 
 fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+    span.as_secs().saturating_mul(1000).saturating_add(u64::from(span.subsec_millis()))
 }
 
 impl std::ops::Add<Duration> for EpochMillis {

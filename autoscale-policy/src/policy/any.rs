@@ -49,19 +49,19 @@ pub enum Policy {
     /// The most of several.
     MaxOf {
         /// Which.
-        of: Vec<Policy>,
+        of: Vec<Self>,
     },
     /// One, never below what another asks for.
     FloorOf {
         /// Decides.
-        base: Box<Policy>,
+        base: Box<Self>,
         /// Says how few are too few.
-        floor: Box<Policy>,
+        floor: Box<Self>,
     },
     /// One that never scales in.
     OnlyOut {
         /// Decides.
-        base: Box<Policy>,
+        base: Box<Self>,
     },
 }
 
@@ -84,7 +84,7 @@ pub enum PolicyState {
     /// Of [`Predictive`].
     Predictive(PredictiveState),
     /// Of a combination, in its order.
-    Several(Vec<PolicyState>),
+    Several(Vec<Self>),
 }
 
 #[cfg(feature = "toml")]

@@ -45,10 +45,10 @@ pub(crate) fn fresh(
     now: EpochMillis,
     max_age: Duration,
 ) -> Result<(), Ignored> {
-    let (age, ahead) = (now.since(at), at.since(now));
-    if cfg!(broken = "use_stale") {
+    if cfg!(broken = "use_stale") || (now <= at + max_age && at <= now + SKEW) {
         return Ok(());
     }
+    let (age, ahead) = (now.since(at), at.since(now));
     if age > max_age {
         return Err(Ignored::Stale { age, max_age });
     }

@@ -82,6 +82,6 @@ impl Load {
     /// The value at this time; the last one after its end.
     fn at(&self, time: Duration) -> f64 {
         let at = (time.as_millis() / self.step.as_millis().max(1)) as usize;
-        self.values.get(at).or(self.values.last()).copied().unwrap_or(0.0)
+        self.values.get(at).or_else(|| self.values.last()).copied().unwrap_or(0.0)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) enum Command {
     Compare {
         #[command(flatten)]
         source: Source,
-        /// A TOML file with a policy under each [name]; the presets by default.
+        /// A TOML file with a policy in each table; the presets by default.
         #[arg(long)]
         policies: Option<PathBuf>,
         /// A folder for decisions.svg, decisions.png, frontier.svg and frontier.png.
