@@ -68,12 +68,6 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "autoscale-policy",
-        broken: "both_errors",
-        protection: "the margin learns from what came on top, so more demand never asks for fewer",
-        test: Test::autoscale_policy("core", "properties::more_demand_never_asks_for_fewer"),
-    },
-    Control {
-        krate: "autoscale-policy",
         broken: "invalid_does_not_block",
         protection: "as in the HPA, a metric that is invalid blocks scaling in",
         test: Test::autoscale_policy("hpa", "several::an_invalid_one_blocks_scaling_in_only"),

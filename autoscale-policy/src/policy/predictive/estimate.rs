@@ -80,7 +80,6 @@ impl PredictiveState {
         let most = OUTLIER * variance.sqrt().max(0.02);
         // Only what came on top hurts. Twice its square, so that it is the variance where
         // errors are as likely the one way as the other.
-        let error = if cfg!(broken = "both_errors") { error.abs() } else { error };
         let square = 2.0 * error.clamp(0.0, most).powi(2);
         self.variance = Some(variance + weight * (square - variance));
     }
