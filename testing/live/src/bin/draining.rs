@@ -74,6 +74,8 @@ async fn main() {
     tokio::pin!(drain);
     let closing = lifecycle.closing();
     tokio::pin!(closing);
+    // With nothing under way, it is over at the moment that it closes.
+    let mut drained = false;
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -93,12 +95,16 @@ async fn main() {
                 });
             }
             () = closing.as_mut() => break,
-            // Not before it closes; it is what makes it close.
-            _ = drain.as_mut() => break,
+            _ = drain.as_mut() => {
+                drained = true;
+                break;
+            }
         }
     }
     drop(listener);
-    drain.await;
+    if !drained {
+        drain.await;
+    }
     // What was answered is sent.
     let sent = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_millis(500), sent).await.is_err() {
