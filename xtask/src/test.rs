@@ -7,6 +7,7 @@ use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] = &[
+    ("autoscale-policy", &["serde", "toml", "schedule", "layer", "drain", "cpu", "sim"]),
     (
         "cache-aside",
         &[
@@ -56,6 +57,7 @@ const FEATURES: &[(&str, &[&str])] = &[
 
 /// Examples that check themselves and end by themselves.
 const EXAMPLES: &[(&str, &[&str])] = &[
+    ("autoscale-policy", &["by_hand", "against_the_hpa", "drain_under_load"]),
     ("cache-aside", &["typed_loader", "tower_layer", "stale_while_down", "stale_set"]),
     ("jwt-refresh", &["issue_and_verify", "login_axum", "login_hyper", "remote_verifier"]),
     ("rw-split", &["route", "two_minutes", "axum_cookie", "job_queue"]),

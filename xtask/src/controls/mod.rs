@@ -1,5 +1,6 @@
 //! Takes each protection out, one at a time, and shows that a test notices.
 
+mod autoscale_policy;
 mod cache_aside;
 mod jwt_refresh;
 mod rw_split;
@@ -43,6 +44,11 @@ struct Test {
 }
 
 impl Test {
+    /// One in `autoscale-policy/tests`.
+    const fn autoscale_policy(file: &'static str, name: &'static str) -> Self {
+        Self { package: "autoscale-policy", target: ["--test", file], name }
+    }
+
     /// One in `cache-aside/tests`.
     const fn cache_aside(file: &'static str, name: &'static str) -> Self {
         Self { package: "cache-aside", target: ["--test", file], name }
@@ -86,6 +92,7 @@ impl fmt::Display for Test {
 }
 
 const CONTROLS: &[&[Control]] = &[
+    autoscale_policy::CONTROLS,
     cache_aside::CONTROLS,
     jwt_refresh::CONTROLS,
     rw_split::CONTROLS,

@@ -1,0 +1,4 @@
+//! How settings are written down.
+
+#[cfg(feature = "serde")]
+pub(crate) mod span;

@@ -1,0 +1,121 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Predictive;
+use crate::policy::rails::RailsState;
+use crate::time::EpochMillis;
+
+/// How far back the slope looks.
+const TREND: Duration = Duration::from_secs(300);
+/// How many standard errors a slope must be off zero to count.
+const SIGNIFICANT: f64 = 3.0;
+/// Errors of this age weigh 1/e of those of now.
+const MEMORY: Duration = Duration::from_secs(3600);
+/// Never more than this many points, however often it decides.
+const MOST_POINTS: usize = 512;
+/// Errors beyond so many standard deviations count as so many.
+const OUTLIER: f64 = 2.5;
+/// Until it knows better: off by a fifth.
+const FIRST_ERROR: f64 = 0.2;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct Point {
+    at: EpochMillis,
+    demand: f64,
+    expected: f64,
+}
+
+/// What it remembers: the last minutes, and how wrong it was.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, rename_all = "kebab-case"))]
+pub struct PredictiveState {
+    pub(super) rails: RailsState,
+    points: VecDeque<Point>,
+    /// Of the error as a share of what was expected.
+    variance: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    pub(super) level: f64,
+    pub(super) growth: f64,
+    pub(super) margin: f64,
+}
+
+impl PredictiveState {
+    pub(super) fn estimate(
+        &mut self,
+        settings: &Predictive,
+        now: EpochMillis,
+        demand: f64,
+    ) -> Estimate {
+        let ahead = settings.ahead();
+        let (level, growth) = self.trend(now, demand, ahead, settings.trend);
+        let expected = level + growth;
+        self.learn(now, demand, ahead);
+        self.points.push_back(Point { at: now, demand, expected });
+        while self.points.len() > MOST_POINTS
+            || self
+                .points
+                .front()
+                .is_some_and(|point| now.since(point.at) > TREND.max(ahead * 2))
+        {
+            self.points.pop_front();
+        }
+        let sigma = self.variance.map_or(FIRST_ERROR, f64::sqrt);
+        Estimate { level, growth, margin: settings.confidence * sigma * expected.max(1.0) }
+    }
+
+    /// The error of what was expected one horizon ago.
+    fn learn(&mut self, now: EpochMillis, demand: f64, ahead: Duration) {
+        let due = self.points.iter().rev().find(|point| now.since(point.at) >= ahead);
+        let Some(due) = due else { return };
+        let since = self.points.back().map_or(Duration::ZERO, |last| now.since(last.at));
+        let error = (demand - due.expected) / due.expected.max(1.0);
+        let weight = 1.0 - (-since.as_secs_f64() / MEMORY.as_secs_f64()).exp();
+        let variance = self.variance.unwrap_or(FIRST_ERROR * FIRST_ERROR);
+        // One jump is no nervous load: it counts as an error that is usual (Huber).
+        let most = OUTLIER * variance.sqrt().max(0.02);
+        // Only what came on top hurts. Twice its square, so that it is the variance where
+        // errors are as likely the one way as the other.
+        let square = 2.0 * error.clamp(0.0, most).powi(2);
+        self.variance = Some(variance + weight * (square - variance));
+    }
+
+    /// Least squares over the last minutes; nothing where that is not significant, and
+    /// nothing where it falls: prediction only ever scales out.
+    fn trend(
+        &self,
+        now: EpochMillis,
+        demand: f64,
+        ahead: Duration,
+        followed: bool,
+    ) -> (f64, f64) {
+        let (mut n, mut sum_t, mut sum_y, mut sum_tt, mut sum_ty, mut sum_yy) =
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+        let recent = self.points.iter().filter(|point| now.since(point.at) <= TREND);
+        let points = recent.map(|point| (-now.since(point.at).as_secs_f64(), point.demand));
+        for (t, y) in points.chain([(0.0, demand)]) {
+            n += 1.0;
+            sum_t += t;
+            sum_y += y;
+            sum_tt += t * t;
+            sum_ty += t * y;
+            sum_yy += y * y;
+        }
+        let (s_tt, s_ty) = (sum_tt - sum_t * sum_t / n, sum_ty - sum_t * sum_y / n);
+        let mean = sum_y / n;
+        if n < 5.0 || s_tt <= 0.0 || !followed {
+            return (mean, 0.0);
+        }
+        let slope = s_ty / s_tt;
+        let residual = (sum_yy - sum_y * sum_y / n - slope * s_ty).max(0.0);
+        let error = (residual / (n - 2.0) / s_tt).sqrt();
+        if slope <= SIGNIFICANT * error {
+            return (mean, 0.0);
+        }
+        (mean - slope * sum_t / n, slope * ahead.as_secs_f64())
+    }
+}

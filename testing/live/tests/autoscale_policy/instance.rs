@@ -1,0 +1,36 @@
+//! A server process of its own.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use testbed::guard::{ExitSignal, Process, spawn_guarded};
+use testbed::{Folder, eventually_some};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Instance {
+    pub(crate) process: Process,
+    pub(crate) addr: SocketAddr,
+    _folder: Folder,
+}
+
+impl Instance {
+    pub(crate) async fn start(propagation: Duration, deadline: Duration) -> Self {
+        let folder = Folder::new("draining").await.unwrap();
+        let path = folder.path().join("port");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_draining"));
+        command
+            .arg(propagation.as_millis().to_string())
+            .arg(deadline.as_millis().to_string())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&path).unwrap());
+        let process = spawn_guarded(command, ExitSignal::Kill).await.unwrap();
+        let port: u16 = eventually_some(DEADLINE, async || {
+            std::fs::read_to_string(&path).ok()?.strip_suffix('\n')?.parse().ok()
+        })
+        .await;
+        Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder }
+    }
+}

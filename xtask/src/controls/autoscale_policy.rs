@@ -1,0 +1,138 @@
+//! Of `autoscale-policy`.
+
+use super::{Control, Test};
+
+pub(super) const CONTROLS: &[Control] = &[
+    Control {
+        krate: "autoscale-policy",
+        broken: "use_stale",
+        protection: "a sample that is too old, or from the future, does not count",
+        test: Test::autoscale_policy("core", "properties::never_in_on_stale_samples"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_cooldown",
+        protection: "cooldowns hold",
+        test: Test::autoscale_policy("core", "policies::cooldowns_run_from_the_last_success"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_hold_down",
+        protection: "a backlog is scaled in to the most that was wanted lately",
+        test: Test::autoscale_policy(
+            "core",
+            "policies::a_backlog_asks_for_workers_from_zero_on",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "in_while_warming",
+        protection: "nothing is scaled in while instances warm",
+        test: Test::autoscale_policy("core", "properties::never_in_while_warming"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "breach",
+        protection: "nothing is scaled in that would have to be scaled out again",
+        test: Test::autoscale_policy(
+            "core",
+            "policies::no_scaling_in_that_would_have_to_be_undone",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "forget_pending",
+        protection: "relative steps start from what was asked for",
+        test: Test::autoscale_policy(
+            "core",
+            "faults::relative_steps_start_from_what_was_asked_for",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "clock_goes_back",
+        protection: "a clock that goes back is time that stands still",
+        test: Test::autoscale_policy(
+            "core",
+            "faults::a_clock_that_goes_back_is_time_that_stands_still",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "stuck_is_capacity",
+        protection: "instances that never become ready are no capacity",
+        test: Test::autoscale_policy(
+            "core",
+            "faults::instances_that_never_become_ready_are_no_capacity_and_no_runaway",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "invalid_does_not_block",
+        protection: "as in the HPA, a metric that is invalid blocks scaling in",
+        test: Test::autoscale_policy("hpa", "several::an_invalid_one_blocks_scaling_in_only"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "turned",
+        protection: "as in the HPA, pods without a metric never turn a decision round",
+        test: Test::autoscale_policy("hpa", "missing::in_with_missing_pods"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_stabilisation",
+        protection: "as in the HPA, scaling in is stabilised over its window",
+        test: Test::autoscale_policy("hpa", "behavior::by_default_in_to_the_most_of_300_s"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "in_flight_leaks",
+        protection: "a request that is answered or given up is not in flight",
+        test: Test::autoscale_policy("layers", "counts_what_is_under_way"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "recommend_acts",
+        protection: "a recommendation begins no cooldown",
+        test: Test::autoscale_policy("layers", "a_recommendation_changes_nothing"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_connection_close",
+        protection: "kept connections are told to close before the instance does",
+        test: Test::autoscale_policy(
+            "layers",
+            "serves_on_while_the_word_spreads_and_refuses_then",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "always_ready",
+        protection: "a load balancer hears of the end",
+        test: Test::live("autoscale_policy", "drain::no_request_fails_over_fifty_restarts"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_propagation",
+        protection: "an instance serves on until the load balancer has heard of the end",
+        test: Test::live("autoscale_policy", "drain::no_request_fails_over_fifty_restarts"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_handover",
+        protection: "what crosses the word of the end is served",
+        test: Test::autoscale_policy(
+            "layers",
+            "serves_on_while_the_word_spreads_and_refuses_then",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_wait",
+        protection: "requests under way are waited for",
+        test: Test::autoscale_policy(
+            "layers",
+            "serves_on_while_the_word_spreads_and_refuses_then",
+        ),
+    },
+];
