@@ -83,14 +83,20 @@ fn each(work: impl Fn(usize) + 'static) -> Box<dyn Fn(usize)> {
 }
 
 /// Nanoseconds of one operation: the best of 60 blocks, interleaved with those of the others.
+/// Blocks take about a millisecond each, whatever is in them.
 fn best(subjects: &[Subject]) -> Vec<f64> {
-    const BLOCK: usize = 20_000;
+    const TRIAL: usize = 1_000;
+    let took = |work: &dyn Fn(usize), length: usize| {
+        let before = cpu();
+        work(length);
+        (cpu() - before) * 1e3 / length as f64
+    };
+    let length = |(_, work): &Subject| (1e6 / took(work, TRIAL)) as usize;
+    let lengths: Vec<usize> = subjects.iter().map(length).collect();
     let mut best = vec![f64::INFINITY; subjects.len()];
     for _ in 0..PAIRS {
-        for ((_, work), best) in subjects.iter().zip(&mut best) {
-            let before = cpu();
-            work(BLOCK);
-            *best = best.min((cpu() - before) * 1e3 / BLOCK as f64);
+        for (((_, work), best), length) in subjects.iter().zip(&mut best).zip(&lengths) {
+            *best = best.min(took(work, *length));
         }
     }
     best

@@ -264,7 +264,7 @@ impl SlotMap {
     /// The slot of a key.
     #[inline]
     pub fn slot<K: ShardKey + ?Sized>(&self, key: &K) -> Slot {
-        key.parts(|parts| self.hash.slot(parts))
+        self.hash.slot(key)
     }
 
     /// The shard that owns a key.
@@ -341,7 +341,7 @@ impl SlotMap {
 
     #[inline]
     pub(crate) fn index_of_parts(&self, parts: &[KeyPart<'_>]) -> usize {
-        self.owner_index(self.hash.slot(parts))
+        self.owner_index(self.hash.slot_of_parts(parts))
     }
 }
 

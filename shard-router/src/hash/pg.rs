@@ -19,7 +19,7 @@ pub(crate) fn row_hash(parts: &[KeyPart<'_>]) -> u64 {
     match parts {
         // Most keys; without a loop, so that nothing of it is left for an integer.
         [KeyPart::Int(value)] => combine(0, int(*value)),
-        [KeyPart::Text(text)] => combine(0, bytes(start(text.len()), text.as_bytes())),
+        [KeyPart::Text(text)] => combine(0, text_hash(text.as_bytes())),
         parts => several(parts),
     }
 }
@@ -38,7 +38,7 @@ const fn combine(row: u64, column: u64) -> u64 {
 fn part_hash(part: KeyPart<'_>) -> u64 {
     match part {
         KeyPart::Int(value) => int(value),
-        KeyPart::Text(text) => bytes(start(text.len()), text.as_bytes()),
+        KeyPart::Text(text) => text_hash(text.as_bytes()),
         KeyPart::Uuid(uuid) => bytes(UUID, &uuid),
         KeyPart::Bytes(raw) => hex(raw),
     }
@@ -57,7 +57,7 @@ const fn int(value: i64) -> u64 {
 /// can call in every version.
 fn hex(raw: &[u8]) -> u64 {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut state = start(raw.len() * 2);
+    let mut state = started(raw.len() * 2);
     let mut chunks = raw.chunks_exact(6);
     let digits = |raw: &[u8], out: &mut [u8; 12]| {
         for (byte, pair) in raw.iter().zip(out.chunks_exact_mut(2)) {
@@ -75,14 +75,39 @@ fn hex(raw: &[u8]) -> u64 {
     finish(tail(state, &text[..rest.len() * 2]))
 }
 
-/// `hash_bytes_extended` from its second step on.
+/// `hashtextextended`, whatever the collation, if that is deterministic.
 #[inline]
-fn bytes(mut state: [u32; 3], text: &[u8]) -> u64 {
-    let (chunks, rest) = text.as_chunks::<12>();
-    for chunk in chunks {
+fn text_hash(text: &[u8]) -> u64 {
+    bytes(started(text.len()), text)
+}
+
+/// `hash_bytes_extended` from its second step on. In line, so that the state stays in
+/// registers.
+#[inline(always)]
+fn bytes(mut state: [u32; 3], mut text: &[u8]) -> u64 {
+    while let Some((chunk, rest)) = text.split_first_chunk::<12>() {
         state = mix(add(state, chunk));
+        text = rest;
     }
-    finish(tail(state, rest))
+    finish(tail(state, text))
+}
+
+/// The state before the first byte. It depends on the length only; most texts are short.
+#[inline]
+fn started(len: usize) -> [u32; 3] {
+    const SHORT: [[u32; 3]; 65] = {
+        let mut states = [[0; 3]; 65];
+        let mut len = 0;
+        while len < states.len() {
+            states[len] = start(len);
+            len += 1;
+        }
+        states
+    };
+    match SHORT.get(len) {
+        Some(state) => *state,
+        None => start(len),
+    }
 }
 
 #[inline]
@@ -102,15 +127,34 @@ fn add([a, b, c]: [u32; 3], chunk: &[u8; 12]) -> [u32; 3] {
     ]
 }
 
-/// The last bytes, fewer than 12. The lowest byte of `c` is kept for the length.
+/// The last bytes, fewer than 12. The lowest byte of `c` is kept for the length. Read as
+/// words that overlap, of which what was read before is shifted out.
 #[inline]
 fn tail([a, b, c]: [u32; 3], rest: &[u8]) -> [u32; 3] {
-    let mut words = [0; 3];
-    for (at, byte) in rest.iter().enumerate() {
-        let at = if at < 8 { at } else { at + 1 };
-        words[at / 4] |= u32::from(*byte) << (8 * (at % 4));
-    }
+    let last_word = || u64::from(rest.last_chunk().map_or(0, |word| u32::from_le_bytes(*word)));
+    let missing = |of: usize| 8 * (of - rest.len());
+    let words = match (rest.first_chunk::<8>(), rest.first_chunk::<4>(), rest) {
+        (Some(first), ..) => {
+            let [low, high] = halves(u64::from_le_bytes(*first));
+            [low, high, ((last_word() >> missing(12)) as u32) << 8]
+        }
+        (None, Some(first), _) => {
+            [u32::from_le_bytes(*first), (last_word() >> missing(8)) as u32, 0]
+        }
+        (None, None, [first, .., last]) => {
+            let at = rest.len() / 2;
+            let middle = u32::from(rest[at]) << (8 * at);
+            [u32::from(*first) | middle | u32::from(*last) << (8 * (rest.len() - 1)), 0, 0]
+        }
+        (None, None, [only]) => [u32::from(*only), 0, 0],
+        (None, None, []) => [0; 3],
+    };
     [a.wrapping_add(words[0]), b.wrapping_add(words[1]), c.wrapping_add(words[2])]
+}
+
+#[inline]
+const fn halves(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
 }
 
 #[inline]
@@ -140,4 +184,32 @@ const fn finish([mut a, mut b, mut c]: [u32; 3]) -> u64 {
     b = (b ^ a).wrapping_sub(a.rotate_left(14));
     c = (c ^ b).wrapping_sub(b.rotate_left(24));
     ((b as u64) << 32) | c as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last bytes one by one, as the original adds them.
+    fn slowly(text: &[u8]) -> u64 {
+        let (chunks, rest) = text.as_chunks::<12>();
+        let [mut a, mut b, mut c] =
+            chunks.iter().fold(start(text.len()), |state, chunk| mix(add(state, chunk)));
+        for (at, byte) in rest.iter().map(|byte| u32::from(*byte)).enumerate() {
+            match at {
+                0..4 => a = a.wrapping_add(byte << (8 * at)),
+                4..8 => b = b.wrapping_add(byte << (8 * (at - 4))),
+                _ => c = c.wrapping_add(byte << (8 * (at - 7))),
+            }
+        }
+        finish([a, b, c])
+    }
+
+    #[test]
+    fn texts_of_every_length_are_hashed_as_byte_by_byte() {
+        let text: Vec<u8> = (0..200_u8).map(|n| n.wrapping_mul(167) ^ 0xA5).collect();
+        for len in 0..text.len() {
+            assert_eq!(text_hash(&text[..len]), slowly(&text[..len]), "{len}");
+        }
+    }
 }

@@ -273,7 +273,7 @@ impl View {
                 let found = parts.iter().map(KeyPart::key_type).collect();
                 return Err(Error::KeyType { expected: expected.into(), found });
             }
-            Ok(self.topology.map().hash().slot(parts))
+            Ok(self.topology.map().hash().slot_of_parts(parts))
         })
     }
 }
