@@ -89,5 +89,5 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
         }
     }
     budget::check()?;
-    controls::run(None)
+    controls::run_after_all_tests()
 }

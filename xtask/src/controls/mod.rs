@@ -113,8 +113,23 @@ enum Ending {
     Hung,
 }
 
-/// Runs the controls of `only`, or of all crates.
+/// Runs the controls of `only`, or of all crates. With its protection in, a test must
+/// pass, or its failure shows nothing.
 pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
+    let chosen = chosen(only)?;
+    // All of these first: what is built for one serves the next.
+    let whole: Vec<_> =
+        chosen.iter().map(|control| ending(control, None)).collect::<Result<_, _>>()?;
+    break_each(&chosen, &whole)
+}
+
+/// Runs all controls, where every test has just passed.
+pub(crate) fn run_after_all_tests() -> Result<(), String> {
+    let chosen = chosen(None)?;
+    break_each(&chosen, &vec![Ending::Passed; chosen.len()])
+}
+
+fn chosen(only: Option<&str>) -> Result<Vec<&'static Control>, String> {
     let chosen: Vec<_> =
         all().filter(|control| only.is_none_or(|name| name == control.krate)).collect();
     if chosen.is_empty() {
@@ -131,13 +146,12 @@ pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
         servers::provide(&[Need::Postgres, Need::Redis], false)?;
     }
 
+    Ok(chosen)
+}
+
+/// `whole`: how each test ends with its protection in.
+fn break_each(chosen: &[&Control], whole: &[Ending]) -> Result<(), String> {
     println!("protection -> the test that fails without it");
-    // With the protection in, the test must pass, or its failure shows nothing. All
-    // of these first: what is built for one serves the next.
-    let mut whole = Vec::new();
-    for control in &chosen {
-        whole.push(ending(control, None)?);
-    }
     let mut bad = 0;
     for (control, whole) in chosen.iter().zip(whole) {
         print!("{}: {} -> {} ... ", control.krate, control.protection, control.test);
