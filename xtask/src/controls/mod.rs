@@ -10,11 +10,12 @@ mod test_bed;
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fmt, fs};
 
+use serde_json::Value;
 use testbed::Folder;
 use testbed::guard::{ExitSignal, spawn_guarded};
 use testbed::locate::Need;
@@ -180,35 +181,51 @@ fn break_each(chosen: &[&Control], whole: &[Ending]) -> Result<(), String> {
 fn ending(control: &Control, broken: Option<&str>) -> Result<Ending, String> {
     let Test { package, target, name } = control.test;
     let wrapper = wrapper()?;
-    let command = |words: &[&str]| {
-        let mut command = cargo();
-        command
-            // As the tests are built without a control, so that what they depend on is
-            // there already: with one package only, its features would be others.
-            .args(["test", "--quiet", "--workspace", "--all-features"])
-            .args(target)
-            .args(words)
-            .env("RUSTC_WORKSPACE_WRAPPER", &wrapper)
-            .env("RUST_BACKTRACE", "0");
+    let broken = |command: &mut Command| {
+        // For programs that the test builds itself, too.
+        command.env("RUSTC_WORKSPACE_WRAPPER", &wrapper).env("RUST_BACKTRACE", "0");
         if let Some(broken) = broken {
             // What is taken out is in the crate, or in how the test uses it.
             command.env(variable(control.krate), broken).env(variable(package), broken);
         }
-        command
     };
+    let mut build = cargo();
+    // As the tests are built without a control, so that what they depend on is there
+    // already: with one package only, its features would be others.
+    build.args(["test", "--quiet", "--workspace", "--all-features"]).args(target);
+    build.args(["--no-run", "--message-format=json-render-diagnostics"]);
+    broken(&mut build);
     let runtime = runtime()?;
-    let (_, output) = runtime.block_on(bounded(command(&["--no-run"]), BUILD_LIMIT))?;
-    let (status, ran) =
-        runtime.block_on(bounded(command(&["--", "--exact", name]), TEST_LIMIT))?;
+    let (_, output) = runtime.block_on(bounded(build, BUILD_LIMIT))?;
+    let Some((program, folder)) = built(&output, package) else {
+        return Err(format!("`{}` was not built:\n{output}", control.test));
+    };
+    // By itself, and not by cargo, which would look at the whole workspace again.
+    let mut test = Command::new(program);
+    test.args(["--exact", name]).current_dir(folder);
+    broken(&mut test);
+    let (status, output) = runtime.block_on(bounded(test, TEST_LIMIT))?;
     let Some(success) = status else { return Ok(Ending::Hung) };
-    let output = output + &ran;
-    // A build that fails, or a test that is not there, is no failing test.
+    // A test that is not there is no failing test.
     let ran = output.contains("running 1 test");
     match (ran, success) {
         (true, true) => Ok(Ending::Passed),
         (true, false) => Ok(Ending::Failed),
         (false, _) => Err(format!("`{}` did not run:\n{output}", control.test)),
     }
+}
+
+/// The test program of `package` among what cargo says that it has built, and the package's
+/// folder, which is where cargo runs it.
+fn built(said: &str, package: &str) -> Option<(PathBuf, PathBuf)> {
+    // Other packages may have a target of that name, too. Folders are called as packages.
+    said.lines().find_map(|line| {
+        let artifact: Value = serde_json::from_str(line).ok()?;
+        let is_test = artifact["profile"]["test"].as_bool()?;
+        let program = artifact["executable"].as_str().filter(|_| is_test)?;
+        let folder = Path::new(artifact["manifest_path"].as_str()?).parent()?;
+        (folder.file_name()? == package).then(|| (program.into(), folder.into()))
+    })
 }
 
 /// A compiler that breaks a crate of this workspace as the crate's variable says,
