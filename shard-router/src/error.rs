@@ -137,8 +137,21 @@ pub enum Error {
         /// How many there were.
         found: usize,
     },
-    /// A handle of a transaction was used after its end.
-    TransactionOver,
+    /// The statement would leave something behind on a connection that others have next: a
+    /// transaction, a setting, a lock, a table. Nothing was sent.
+    SessionState {
+        /// The shard.
+        shard: ShardName,
+        /// What begins it, as in `BEGIN`.
+        what: &'static str,
+    },
+    /// All scatters that may run at a time were under way until the deadline. Nothing was sent.
+    ScattersBusy {
+        /// How many there may be ([`scatters`](crate::RouterBuilder::scatters)).
+        size: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// A statement of the transaction had failed, so that its commit was a rollback.
     TransactionAborted {
         /// The shard.
@@ -294,6 +307,7 @@ impl Error {
             | Self::NotOwned { shard, .. }
             | Self::OutOfOrder { shard }
             | Self::RowCount { shard, .. }
+            | Self::SessionState { shard, .. }
             | Self::TransactionAborted { shard } => Some(shard),
             _ => None,
         }
@@ -308,11 +322,15 @@ impl Error {
     /// [may have happened](Self::may_have_happened).
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Sql { source, .. } => source.code().is_some_and(|code| {
-                matches!(code.code(), "40001" | "40P01" | "53300" | "57P03")
-            }),
+            Self::Sql { source, .. } => {
+                is_stale_plan(source)
+                    || source.code().is_some_and(|code| {
+                        matches!(code.code(), "40001" | "40P01" | "53300" | "57P03")
+                    })
+            }
             Self::Unreachable { .. }
             | Self::PoolTimeout { .. }
+            | Self::ScattersBusy { .. }
             | Self::Late { .. }
             | Self::Epoch { .. } => true,
             Self::Missing { missing } => {
@@ -366,8 +384,15 @@ impl Error {
             SourceError::OutcomeUnknown(source) => Self::OutcomeUnknown { shard, source },
             SourceError::Full { size, waited } => Self::PoolTimeout { shard, size, waited },
             SourceError::Refused(reason) => Self::Refused { shard, reason },
+            SourceError::SessionState(what) => Self::SessionState { shard, what },
         }
     }
+}
+
+/// Whether a prepared statement has other columns since a schema change. The code is of all that
+/// a server cannot do, and the message is in its language; this is where it comes from.
+pub(crate) fn is_stale_plan(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
 }
 
 /// Whether the driver has refused a parameter or a value, rather than lost the connection.
@@ -443,7 +468,17 @@ impl fmt::Display for Error {
             Self::RowCount { shard, found } => {
                 write!(f, "shard {shard}: another number of rows was expected: {found}")
             }
-            Self::TransactionOver => f.write_str("the transaction is over"),
+            Self::SessionState { shard, what } => write!(
+                f,
+                "shard {shard}: {what} would hold for whoever has the connection next; begin \
+                 transactions by `shard.begin()`, end them by `commit` and `rollback`, and set in \
+                 them what is to hold in them"
+            ),
+            Self::ScattersBusy { size, waited } => write!(
+                f,
+                "{size} scatters were under way for {waited:?}; raise `scatters`, or hold their \
+                 streams for less long"
+            ),
             Self::TransactionAborted { shard } => write!(
                 f,
                 "shard {shard}: a statement of the transaction had failed, so it was rolled back; \

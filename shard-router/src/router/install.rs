@@ -94,7 +94,7 @@ impl Router {
     /// moment ago: its name, hash, key, encoding, epoch, slots, and the columns of the tables.
     pub async fn check(&self) -> Vec<ShardReport> {
         let view = self.view();
-        let patience = self.core.settings.pool.connect_timeout * 2;
+        let patience = self.core.settings.pool.connect_timeout.saturating_mul(2);
         let asking = view.members.iter().map(async |member| {
             let state = match timeout(patience, look(member, &view)).await {
                 Ok(state) => state,
@@ -159,8 +159,9 @@ async fn install(member: &Member, view: &View, moved: bool) -> Result<(), Source
         let connection = node.source.connect(Purpose::Check).await?;
         connection.busy();
         write(connection.client(), member, view, moved).await?;
+        connection.committed().await?;
         connection.idle();
-        connection.committed().await
+        Ok(())
     }
 }
 
@@ -208,6 +209,13 @@ async fn write_in_transaction(
         stored.verify(expected).map_err(SourceError::Refused)?;
         if stored.epoch > map.epoch() {
             let reason = format!("its epoch {} is ahead of the map's {epoch}", stored.epoch);
+            return Err(SourceError::Refused(Refusal::Damaged { reason }));
+        }
+        if stored.owned != owned && stored.epoch == map.epoch() && !cfg!(broken = "one_epoch") {
+            let reason = format!(
+                "at epoch {epoch}, too, it owns other slots: two maps were planned from one; \
+                 plan anew from the one that is published"
+            );
             return Err(SourceError::Refused(Refusal::Damaged { reason }));
         }
         if stored.owned != owned && !moved {

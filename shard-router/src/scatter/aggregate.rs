@@ -115,14 +115,12 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
     ///
     /// # Errors
     ///
-    /// As for awaiting the query.
+    /// As for awaiting the query, and [`Error::Aggregate`] if the sum is more than an `f64`.
     pub async fn sum_f64(self, column: &str) -> Result<P::Output<Option<f64>>, Error> {
         let sum =
             |q: &dyn Fn(&str) -> String| format!("sum({}::double precision)::text", q(column));
         let (rows, missing) = self.partials(sum).await?;
-        let parts = values::<f64>(&rows, 0)?;
-        let total = parts.into_iter().reduce(|a, b| a + b);
-        Ok(P::output(total, missing))
+        Ok(P::output(added(&rows, column)?, missing))
     }
 
     /// The mean of a column, of all rows together; nothing if no row has a value.
@@ -136,7 +134,7 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
             format!("sum({column}::double precision)::text, count({column})")
         };
         let (rows, missing) = self.partials(parts).await?;
-        let total = values::<f64>(&rows, 0)?.into_iter().reduce(|a, b| a + b);
+        let total = added(&rows, column)?;
         let mut count = 0_i64;
         for row in &rows {
             count = count.saturating_add(row.try_get(1).map_err(unexpected)?);
@@ -176,6 +174,18 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
         let best = parts.into_iter().reduce(|a, b| if b.before(&a) == wanted { b } else { a });
         Ok(P::output(best, missing))
     }
+}
+
+/// The total of parts; as on one server, it is an error that finite ones add up to no number.
+fn added(rows: &[Row], column: &str) -> Result<Option<f64>, Error> {
+    let parts = values::<f64>(rows, 0)?;
+    let finite = parts.iter().all(|part| part.is_finite());
+    let total = parts.into_iter().reduce(|a, b| a + b);
+    if finite && total.is_some_and(f64::is_infinite) {
+        let reason = format!("the sum of {column:?} is more than an f64 can hold");
+        return Err(Error::Aggregate { reason });
+    }
+    Ok(total)
 }
 
 fn too_large(column: &str) -> Error {
