@@ -126,7 +126,7 @@ impl<'a> Statement<'a> {
         if self.depth == 0 && self.tokens > 1 {
             let whole = WHOLE.iter().copied().find(|other| is(other));
             let ordered = self.last.eq_ignore_ascii_case("ORDER") && is("BY");
-            self.whole = self.whole.or(whole).or(ordered.then_some("ORDER BY"));
+            self.whole = self.whole.or(whole).or(if ordered { Some("ORDER BY") } else { None });
         }
     }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Config, NoTls, Socket};
+use tokio_postgres::{NoTls, Socket};
 
 use super::{Clock, Core, DEFAULT_RECHECK, Forbidden, Node, Router};
 use crate::error::BuildError;
 use crate::map::ShardName;
 use crate::metrics::Metrics;
 use crate::source::{BoxSource, Connect, Expected, Pool, PoolSettings, ShardSource, Tls};
-use crate::topology::Topology;
+use crate::topology::{self, Topology};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -220,15 +220,8 @@ impl Settings {
         let text = connection.ok_or_else(|| {
             BuildError::new(setting(), "there is none; write one, or give the shard a `source`")
         })?;
-        // The parser's error does not show the text, which may hold a password.
-        let config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let cause = cause.unwrap_or_else(|| error.to_string());
-            BuildError::new(setting(), format!("it is no connection string: {cause}"))
-        })?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(BuildError::new(setting(), "it names no host"));
-        }
+        let config =
+            topology::config(&text).map_err(|reason| BuildError::new(setting(), reason))?;
         let size = self.sizes.get(name.as_str()).copied().unwrap_or(self.pool.size);
         if size == 0 {
             return Err(BuildError::new(

@@ -265,13 +265,15 @@ async fn stream_once(
     Ok(Answer { stored, statement, rows: Coming { rows, connection } })
 }
 
-/// Once more, if a table has other columns since the statement was prepared: it only reads.
+/// Once more, as it only reads, if a table has other columns since the statement was prepared,
+/// or the connection had ended while it was idle.
 async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     match ask().await {
         Err(Error::Sql { source, .. }) if is_stale_plan(&source) => ask().await,
+        Err(Error::OutcomeUnknown { .. }) => ask().await,
         answer => answer,
     }
 }

@@ -184,9 +184,13 @@ async fn a_transaction_on_a_silent_server_ends() {
 async fn a_stream_from_a_silent_server_ends() {
     let bed = Bed::servers(1).await;
     let (link, router) = linked(&bed, LATER).await;
-    let sql = "SELECT id, repeat('x', 1000) FROM generate_series(1, 200000) AS id";
+    // Of an index, so that the first row comes at once; more than sockets hold.
+    let table = "CREATE TABLE big AS SELECT id, repeat('x', 1000) AS text \
+        FROM generate_series(1, 40000) AS id; CREATE INDEX ON big (id); ANALYZE big";
+    bed.client(0).await.batch_execute(table).await.unwrap();
+    let sql = "SELECT id, text FROM big";
     let ask = router.scatter(Scatter::require_all()).query(sql, &[]);
-    let mut stream = ask.order_by([asc("id")]).stream().await.unwrap();
+    let mut stream = ask.order_by([asc("id")]).limit(39_000).stream().await.unwrap();
     stream.next().await.unwrap().unwrap();
     link.blackhole();
     let last = tokio::time::timeout(DEADLINE, async {

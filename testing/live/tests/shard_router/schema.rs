@@ -223,7 +223,10 @@ async fn a_run_that_cannot_begin_leaves_no_lock() {
     b.batch_execute("SELECT pg_advisory_lock(8386093294336049155)").await.unwrap();
     for _ in 0..10 {
         let error = schema_error(Migrator::new(&router).run(&[]).await.unwrap_err());
-        assert!(matches!(&error, SchemaError::Locked { shard } if shard.as_str() == "b"), "{error}");
+        assert!(
+            matches!(&error, SchemaError::Locked { shard } if shard.as_str() == "b"),
+            "{error}"
+        );
     }
     b.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
     Migrator::new(&router).run(&[]).await.unwrap();

@@ -192,7 +192,8 @@ async fn a_schema_change_is_noticed_by_transactions_and_scatters() {
     };
     let all = || router.scatter(Scatter::require_all()).query("SELECT * FROM orders", &[]);
     // On every connection there is.
-    let three = async || futures_util::join!(in_transaction(), in_transaction(), in_transaction());
+    let three =
+        async || futures_util::join!(in_transaction(), in_transaction(), in_transaction());
     assert_eq!(three().await.0.unwrap(), 5);
     assert_eq!(all().await.unwrap()[0].len(), 5);
     let client = bed.client(0).await;
