@@ -140,7 +140,7 @@ pub(crate) fn config(text: &str) -> Result<tokio_postgres::Config, String> {
         "sslsni",
     ];
     let config: tokio_postgres::Config = text.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let cause = error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         let other = OTHERS.iter().find(|option| cause.contains(&format!("`{option}`")));
         if cause.starts_with("invalid value for option") {
             format!("it is no connection string: {cause}")

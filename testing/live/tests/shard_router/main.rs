@@ -5,6 +5,7 @@
 
 mod agreement;
 mod bed;
+mod cli;
 mod control;
 mod faults;
 mod order;
