@@ -8,7 +8,7 @@ use super::node::stored;
 use super::{Member, Router, View, columns};
 use crate::error::{Error, Refusal};
 use crate::map::ShardName;
-use crate::slot::{Epoch, SlotRange};
+use crate::slot::Epoch;
 use crate::source::{Purpose, STATE, SourceError, Stored};
 
 /// One installer at a time: a number of ours, "shar" and 1.
@@ -117,18 +117,7 @@ async fn look(member: &Member, view: &View) -> Result<ShardState, Error> {
     found.verify(&member.expected).map_err(|reason| node.refused(reason))?;
     let topology = &view.topology;
     member.compare(&found, topology.map().epoch())?;
-    let map = topology.map().ranges(node.name.as_str()).unwrap_or_default();
-    if found.owned != map {
-        let text = |ranges: &[SlotRange]| {
-            ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        };
-        let reason = format!(
-            "it owns the slots {}, and by the map {}, at one epoch",
-            text(&found.owned),
-            text(&map)
-        );
-        return Err(node.refused(Refusal::Damaged { reason }));
-    }
+    member.compare_slots(&found, topology.map())?;
     let asking = async {
         columns::check(connection.client(), topology.tables(), topology.key()).await?;
         let sql = "SELECT current_setting('server_version'), \

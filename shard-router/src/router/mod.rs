@@ -279,11 +279,8 @@ impl Core {
         if member.is_admitted(self.clock) {
             return Ok(());
         }
-        let topology = &view.topology;
         let patience = self.settings.pool.connect_timeout.saturating_mul(2);
-        let epoch = topology.map().epoch();
-        let admitted =
-            member.admit(epoch, topology.tables(), topology.key(), self.clock, patience).await;
+        let admitted = member.admit(&view.topology, self.clock, patience).await;
         if let Err(Error::Epoch { .. }) = admitted {
             self.nudge.notify_one();
         }

@@ -12,16 +12,16 @@ use tracing::warn;
 use crate::breaker::Breaker;
 use crate::error::{Error, Refusal};
 use crate::hot::HotCounters;
-use crate::key::{KeyType, ShardKey};
-use crate::map::ShardName;
+use crate::key::ShardKey;
+use crate::map::{ShardName, SlotMap};
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::router::columns;
-use crate::slot::{Epoch, Slot};
+use crate::slot::{Epoch, Slot, SlotRange};
 use crate::source::{
     BoxConnection, BoxSource, Expected, Pool, Purpose, STATE, SourceError, Stored, is_over,
     not_installed,
 };
-use crate::topology::Table;
+use crate::topology::Topology;
 
 /// A text that may hold a password.
 #[derive(PartialEq, Eq)]
@@ -203,12 +203,11 @@ impl Member {
     /// Makes sure that the server is this shard at this epoch, by what it stores.
     pub(crate) async fn admit(
         &self,
-        epoch: Epoch,
-        tables: &[Table],
-        key: &[KeyType],
+        topology: &Topology,
         clock: Clock,
         patience: Duration,
     ) -> Result<(), Error> {
+        let epoch = topology.map().epoch();
         let node = &self.node;
         let unanswered = self.unanswered.load(Ordering::Acquire);
         let _checking = match self.checking.try_lock() {
@@ -232,6 +231,7 @@ impl Member {
             stored.verify(&self.expected).map_err(SourceError::Refused)?;
             if stored.epoch == epoch && !self.columns.load(Ordering::Acquire) {
                 connection.busy();
+                let (tables, key) = (topology.tables(), topology.key());
                 columns::check(connection.client(), tables, key).await?;
                 connection.idle();
                 self.columns.store(true, Ordering::Release);
@@ -247,6 +247,9 @@ impl Member {
             }
         })?;
         self.compare(&stored, epoch)?;
+        if !cfg!(broken = "other_owners") {
+            self.compare_slots(&stored, topology.map())?;
+        }
         self.admitted.store(asked + 1, Ordering::Release);
         Ok(())
     }
@@ -258,6 +261,23 @@ impl Member {
         self.node.metrics.epoch_mismatches();
         self.forget();
         Err(Error::Epoch { shard: self.node.name.clone(), stored: stored.epoch, map: epoch })
+    }
+
+    /// At one epoch, what a shard owns is what the map says.
+    pub(crate) fn compare_slots(&self, stored: &Stored, map: &SlotMap) -> Result<(), Error> {
+        let owned = map.ranges(self.node.name.as_str()).unwrap_or_default();
+        if stored.owned == owned {
+            return Ok(());
+        }
+        let text = |ranges: &[SlotRange]| {
+            ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let reason = format!(
+            "it owns the slots {}, and by the map {}, at one epoch",
+            text(&stored.owned),
+            text(&owned)
+        );
+        Err(self.node.refused(Refusal::Damaged { reason }))
     }
 
     /// Look again before the next use.

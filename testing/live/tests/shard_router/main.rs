@@ -9,6 +9,7 @@ mod cli;
 mod control;
 mod faults;
 mod order;
+mod pooled;
 mod pressure;
 mod queries;
 mod refusals;

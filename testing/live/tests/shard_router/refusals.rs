@@ -148,6 +148,21 @@ async fn a_varchar_of_a_length_changes_keys() {
     assert_ne!(bed.map().slot("abc"), bed.map().slot("abc  "));
 }
 
+/// A map of the same epoch with other owners, as of a file that was edited: it would send keys to
+/// wrong shards for good.
+#[tokio::test]
+async fn another_map_of_the_same_epoch_is_refused() {
+    let bed = Bed::databases(2).await;
+    bed.router().await;
+    let map = SlotMap::weighted([("a", 2), ("b", 1)]).unwrap();
+    let other = Router::builder(bed.topology_of(map)).build().unwrap();
+    for shard in ["a", "b"] {
+        let reason = refusal(&other, shard).await;
+        assert!(reason.to_string().contains("at one epoch"), "{reason}");
+    }
+    assert!(other.install().await.is_err());
+}
+
 /// Two plans of one map have one epoch, and other owners: the second is refused, whatever is
 /// said of rows.
 #[tokio::test]
@@ -277,6 +292,7 @@ async fn a_slot_that_the_shard_does_not_own() {
     let bed = Bed::databases(2).await;
     let router = bed.router().await;
     let user = user_on(&router, "a");
+    count_of(&router, user).await.unwrap();
     let a = bed.client(0).await;
     a.batch_execute("DELETE FROM shard_router.owned").await.unwrap();
     let error = router
