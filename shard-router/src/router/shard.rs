@@ -2,6 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join;
 use tokio::time::timeout;
@@ -374,7 +375,10 @@ impl Tx {
         if self.lost.load(Ordering::Acquire) {
             return Err(unknown());
         }
-        let patience = self.shard.core.settings.pool.query_timeout;
+        let patience = match cfg!(broken = "patient_transaction") {
+            true => Duration::MAX,
+            false => self.shard.core.settings.pool.query_timeout,
+        };
         let Ok(answer) = timeout(patience, asking).await else {
             self.lost.store(true, Ordering::Release);
             return Err(unknown());

@@ -119,6 +119,7 @@ impl Deadline {
             }
             let due = match self.due.load(Ordering::Acquire) {
                 0 => return Poll::Pending,
+                _ if cfg!(broken = "patient_query") => return Poll::Pending,
                 micros => self.start + Duration::from_micros(micros),
             };
             if due <= Instant::now() {

@@ -142,7 +142,7 @@ pub(crate) fn config(text: &str) -> Result<tokio_postgres::Config, String> {
     let config: tokio_postgres::Config = text.parse().map_err(|error: tokio_postgres::Error| {
         let cause = error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         let other = OTHERS.iter().find(|option| cause.contains(&format!("`{option}`")));
-        if cause.starts_with("invalid value for option") {
+        if cause.starts_with("invalid value for option") || cfg!(broken = "shown_connection") {
             format!("it is no connection string: {cause}")
         } else if let Some(option) = other {
             format!("it is no connection string: the driver has no option `{option}`")

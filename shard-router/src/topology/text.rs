@@ -92,6 +92,9 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
 
 /// What is wrong and where, without the line, and without the values that the parser quotes.
 fn without_secrets(text: &str, error: &toml::de::Error) -> String {
+    if cfg!(broken = "shown_lines") {
+        return error.to_string();
+    }
     let message = error.message();
     let quoted = message.find("string \"").zip(message.rfind('"'));
     let message = match quoted {

@@ -156,6 +156,40 @@ async fn a_kept_handle_looks_again() {
     .await;
 }
 
+/// A statement has its time, and no less: timers are set for connections, and not for statements.
+#[tokio::test]
+async fn a_statement_on_a_silent_server_ends_in_time() {
+    let bed = Bed::servers(1).await;
+    let (link, router) = linked(&bed, LATER).await;
+    let sleep = async |seconds: f64| {
+        let asking = |shard: Shard| async move {
+            shard.query("SELECT pg_sleep($1)", &[&seconds]).await.map(drop)
+        };
+        let began = Instant::now();
+        (router.with(&1_i64, asking).await, began.elapsed())
+    };
+    // The timer of the first would be over in the middle of the others.
+    for seconds in [0.25, 0.25, 0.25, 0.0, 0.3] {
+        sleep(seconds).await.0.unwrap();
+    }
+    let (outcome, took) = sleep(30.0).await;
+    assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
+    assert!((0.4..0.9).contains(&took.as_secs_f64()), "{took:?}");
+    let client = bed.client(0).await;
+    testbed::eventually(DEADLINE, async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
+            AND state = 'active' AND pid <> pg_backend_pid()";
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    sleep(0.0).await.0.unwrap();
+    link.blackhole();
+    let silent = tokio::time::timeout(DEADLINE, sleep(0.0)).await;
+    let (outcome, took) = silent.expect("it ends by itself");
+    assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
+    assert!((0.4..0.9).contains(&took.as_secs_f64()), "{took:?}");
+}
+
 /// Statements of a transaction, and its commit, have a time, too.
 #[tokio::test]
 async fn a_transaction_on_a_silent_server_ends() {
