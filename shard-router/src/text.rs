@@ -40,7 +40,7 @@ pub(crate) fn outline(sql: &str) -> Outline {
     let mut found = Outline { effect: Effect::None, statements: 0, end: 0, whole: None };
     let mut statement = Statement::default();
     while let Some(token) = lexer.next() {
-        if token == Token::Sign(b';') {
+        if token == Token::Sign(b';') && statement.may_end() {
             found.effect = stronger(found.effect, statement.effect());
             statement = Statement::default();
             continue;
@@ -72,6 +72,8 @@ struct Statement<'a> {
     /// The first words.
     words: [&'a str; 4],
     depth: usize,
+    /// How many `BEGIN ATOMIC` and `CASE` of a function's body are open.
+    body: usize,
     session: Option<&'static str>,
     whole: Option<&'static str>,
     last: &'a str,
@@ -115,6 +117,12 @@ impl<'a> Statement<'a> {
 
     fn keyword(&mut self, word: &'a str) {
         let is = |other: &str| word.eq_ignore_ascii_case(other);
+        let begins = is("ATOMIC") && self.last.eq_ignore_ascii_case("BEGIN");
+        if self.first("CREATE") && begins || self.body > 0 && is("CASE") {
+            self.body += 1;
+        } else if self.body > 0 && is("END") {
+            self.body -= 1;
+        }
         let into = self.last.eq_ignore_ascii_case("INTO");
         let create = self.first("CREATE") && self.tokens <= 4;
         if (is("TEMP") || is("TEMPORARY")) && (create || into) {
@@ -144,6 +152,11 @@ impl<'a> Statement<'a> {
         } else if let Some((_, local)) = &mut self.set_config {
             *local = is("true");
         }
+    }
+
+    /// A semicolon may be in the body of a function or a rule.
+    fn may_end(&self) -> bool {
+        self.depth == 0 && self.body == 0
     }
 
     fn first(&self, word: &str) -> bool {
@@ -338,6 +351,8 @@ mod tests {
             ("ROLLBACK AND CHAIN", "ROLLBACK"),
             ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION"),
             ("SELECT E'a\\'b'; ABORT", "ABORT"),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; COMMIT", "COMMIT"),
+            ("SELECT 1) AS q; COMMIT", "COMMIT"),
             ("SELECT $x$ ' $x$; COMMIT", "COMMIT"),
         ] {
             assert_eq!(effect(sql), Effect::Transaction(word), "{sql}");
@@ -354,6 +369,9 @@ mod tests {
             "SELECT 1 -- ; COMMIT",
             "SELECT \"; COMMIT\"",
             "CREATE TABLE t (x int DEFAULT 1); SELECT CASE WHEN true THEN 1 END",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END; \
+             SELECT 1",
+            "CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; END)",
             "",
             ";",
         ] {
