@@ -123,7 +123,8 @@ impl RouterBuilder {
     }
 
     /// Counts keys and slots, this many of each for each shard, for
-    /// [`Router::hot`](Router::hot). By default nothing is counted.
+    /// [`Router::hot`](Router::hot). A key that is not among them costs a look at all counters, so
+    /// some hundreds are enough. By default nothing is counted.
     pub fn hot_keys(mut self, capacity: usize) -> Self {
         self.settings.hot = Some(capacity);
         self

@@ -214,6 +214,9 @@ async fn write_in_transaction(
                     .to_owned();
             return Err(SourceError::Refused(Refusal::Damaged { reason }));
         }
+        if stored.owned == owned && stored.epoch == map.epoch() {
+            return Ok(());
+        }
         client.execute("UPDATE shard_router.state SET epoch = $1", &[&epoch]).await?;
     }
     client.batch_execute("DELETE FROM shard_router.owned").await?;

@@ -213,7 +213,9 @@ impl Member {
         let _checking = match self.checking.try_lock() {
             Ok(checking) => checking,
             // Somebody tries; nobody else has to wait for that.
-            Err(_) if node.is_left_alone() => return Err(node.left_alone()),
+            Err(_) if node.is_left_alone() && !cfg!(broken = "each_looks") => {
+                return Err(node.left_alone());
+            }
             Err(_) => self.checking.lock().await,
         };
         if self.is_admitted(clock) {

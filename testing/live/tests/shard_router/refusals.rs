@@ -38,6 +38,47 @@ async fn exchanged_connection_strings() {
     assert!(router.install().await.is_err(), "nor can they be made the other");
 }
 
+/// An address that leads to another shard from one moment to the next, however short ago it was
+/// looked at.
+#[tokio::test]
+async fn a_server_that_becomes_another_shard() {
+    let bed = Bed::servers(2).await;
+    bed.router().await;
+    let router = bed.builder().recheck(Duration::from_secs(600)).build().unwrap();
+    let user = user_on(&router, "a");
+    count_of(&router, user).await.unwrap();
+    let rename = "UPDATE shard_router.state SET shard = 'b'";
+    bed.client(0).await.batch_execute(rename).await.unwrap();
+    bed.servers[0].kill().await.unwrap();
+    bed.servers[0].restart().await.unwrap();
+    testbed::eventually(crate::bed::DEADLINE, async || {
+        let outcome = count_of(&router, user).await;
+        assert!(outcome.is_err(), "it was asked");
+        matches!(outcome, Err(Error::Refused { reason: Refusal::OtherShard { .. }, .. }))
+    })
+    .await;
+    let scatter = router.scatter(shard_router::Scatter::require_all());
+    let error = scatter.query("SELECT 1", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("may have been exchanged"), "{error}");
+}
+
+/// An install that has nothing to do writes nothing.
+#[tokio::test]
+async fn a_second_install_changes_nothing() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    let client = bed.client(0).await;
+    let versions = async || {
+        let sql = "SELECT string_agg(x, ',' ORDER BY x) FROM (SELECT xmin::text AS x FROM \
+            shard_router.state UNION ALL SELECT xmin::text FROM shard_router.owned) AS q";
+        client.query_one(sql, &[]).await.unwrap().get::<_, String>(0)
+    };
+    let before = versions().await;
+    router.install().await.unwrap();
+    router.install_after_moving_rows().await.unwrap();
+    assert_eq!(versions().await, before);
+}
+
 #[tokio::test]
 async fn another_hash_and_another_key() {
     let bed = Bed::databases(2).await;

@@ -396,6 +396,26 @@ async fn aggregates_at_their_ends() {
     assert_eq!(ask().sum("i").await.unwrap(), Some(i64::MAX));
 }
 
+/// Settings of a shard's database change how numbers are written, and not what they are.
+#[tokio::test]
+async fn aggregates_do_not_depend_on_how_a_server_writes_numbers() {
+    let bed = Bed::databases(2).await;
+    for (shard, name) in NAMES.into_iter().take(2).enumerate() {
+        let sql = "CREATE TABLE n (f double precision); INSERT INTO n VALUES (0.1), (0.2)";
+        bed.client(shard).await.batch_execute(sql).await.unwrap();
+        let set = format!("ALTER DATABASE {name} SET extra_float_digits = -10");
+        bed.client(shard).await.batch_execute(&set).await.unwrap();
+    }
+    let router = bed.router().await;
+    let ask =
+        || router.scatter(Scatter::require_all()).query("SELECT f + 1e-9 AS f FROM n", &[]);
+    let (one, two) = (0.1 + 1e-9, 0.2 + 1e-9);
+    assert_eq!(ask().min::<f64>("f").await.unwrap(), Some(one));
+    assert_eq!(ask().max::<f64>("f").await.unwrap(), Some(two));
+    assert_eq!(ask().sum_f64("f").await.unwrap(), Some((one + two) + (one + two)));
+    assert_eq!(ask().avg("f").await.unwrap(), Some(((one + two) + (one + two)) / 4.0));
+}
+
 #[tokio::test]
 async fn a_deadline_may_be_for_ever() {
     let bed = Bed::databases(1).await;
