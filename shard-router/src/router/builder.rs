@@ -154,7 +154,7 @@ impl RouterBuilder {
     ///
     /// # Errors
     ///
-    /// A setting of 0, a shard without a connection, a connection string that is none, or the
+    /// A setting of 0 where that makes no sense, a shard without a connection, a connection string that is none, or the
     /// setting of a shard that there is not.
     ///
     /// # Panics
@@ -173,6 +173,13 @@ impl RouterBuilder {
             if value == 0 || value > 1 << 28 {
                 let reason = format!("{value}: it is at least 1, and at most {}", 1 << 28);
                 return Err(BuildError::new(name, reason));
+            }
+        }
+        for (name, time) in
+            [("connect_timeout", pool.connect_timeout), ("query_timeout", pool.query_timeout)]
+        {
+            if time.is_zero() {
+                return Err(BuildError::new(name, "0: nothing would ever be answered in time"));
             }
         }
         for name in settings.sizes.keys().chain(sources.keys()) {

