@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use benches::{Counting, allocations, answer_count_request, compare, instructions_per_op};
 use maglev::ConsistentHasher;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use shard_router::{Error, KeyType, Router, Scatter, SlotHash, SlotMap, Topology, asc};
 use testbed::link::Link;
 use testbed::postgres::{Client, Postgres};
 use tokio::runtime;
+use tokio_postgres::Statement;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -243,15 +246,23 @@ async fn measure(work: impl AsyncFn(i64)) -> Block {
     Block { p50: median(times), cpu: (cpu() - before) / BLOCK as f64 }
 }
 
+/// A query through `with`, and a bare connection's prepared statement against the same server,
+/// all of them on one core: on several, an answer costs half as much or twice as much by where
+/// the system has put each connection's process, which hides what is measured.
 async fn query() {
+    let everywhere = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let mut one = CpuSet::new();
+    one.set(0).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
     let server = Postgres::start().await.unwrap();
     let client = server.client().await.unwrap();
     let table = "CREATE TABLE t (id bigint PRIMARY KEY, n bigint); \
         INSERT INTO t SELECT id, 0 FROM generate_series(0, 999) AS id";
     client.batch_execute(table).await.unwrap();
     let router = router_of(&[("a", server.url())]).await;
-    let bare = Client::connect(&server.url()).await.unwrap();
-    let statement = bare.prepare(READ).await.unwrap();
+    let bare = Bare::new(&server).await;
+    // For the A/A ratio: a connection of its own, as ours has.
+    let twin = Bare::new(&server).await;
     let ours = async || {
         measure(async |n: i64| {
             let rows =
@@ -260,23 +271,21 @@ async fn query() {
         })
         .await
     };
-    let theirs = async || {
-        measure(async |n: i64| {
-            black_box(bare.query(&statement, &[&n]).await.unwrap());
-        })
-        .await
-    };
+    let theirs = async || measure(async |n| bare.run(n).await).await;
+    let twins = async || measure(async |n| twin.run(n).await).await;
     ours().await;
     theirs().await;
+    twins().await;
     let mut blocks = Vec::new();
     for pair in 0..PAIRS {
         blocks.push(if pair % 2 == 0 {
-            (ours().await, theirs().await, theirs().await)
+            (ours().await, theirs().await, twins().await)
         } else {
-            let (again, other) = (theirs().await, theirs().await);
+            let (again, other) = (twins().await, theirs().await);
             (ours().await, other, again)
         });
     }
+    sched_setaffinity(Pid::from_raw(0), &everywhere).unwrap();
     let of =
         |figure: fn(&(Block, Block, Block)) -> f64| median(blocks.iter().map(figure).collect());
     println!(
@@ -292,6 +301,24 @@ async fn query() {
         of(|(one, other, _)| one.cpu / other.cpu),
         of(|(_, other, again)| again.cpu / other.cpu),
     );
+}
+
+/// A connection and its prepared statement.
+struct Bare {
+    client: Client,
+    statement: Statement,
+}
+
+impl Bare {
+    async fn new(server: &Postgres) -> Self {
+        let client = Client::connect(&server.url()).await.unwrap();
+        let statement = client.prepare(READ).await.unwrap();
+        Self { client, statement }
+    }
+
+    async fn run(&self, n: i64) {
+        black_box(self.client.query(&self.statement, &[&n]).await.unwrap());
+    }
 }
 
 /// Four shards with latencies of their own: what one of them takes alone, the slowest, and what

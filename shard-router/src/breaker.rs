@@ -29,6 +29,11 @@ impl Breaker {
         }
     }
 
+    /// Whether not everybody may try.
+    pub(crate) fn is_open(&self) -> bool {
+        self.again.is_some()
+    }
+
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }

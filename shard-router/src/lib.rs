@@ -86,6 +86,8 @@ mod slot;
 #[cfg(feature = "postgres")]
 pub mod source;
 pub mod strategy;
+#[cfg(feature = "postgres")]
+mod text;
 mod topology;
 
 #[cfg(feature = "siphash")]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use crate::map::{MapError, Shard, ShardName, SlotMap, checked};
-use crate::slot::{SLOTS, Slot, SlotRange};
+use crate::slot::{Epoch, SLOTS, Slot, SlotRange};
 
 /// Says how the next map differs; made by [`SlotMap::plan`].
 ///
@@ -68,7 +68,8 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     ///
-    /// A shard that does not exist, or exists already, a weight of 0, or no shard left.
+    /// A shard that does not exist, or exists already, a weight of 0, no shard left, or no epoch
+    /// behind the map's.
     pub fn build(self) -> Result<Plan, MapError> {
         let mut shards: Vec<(String, u32)> = self
             .map
@@ -104,6 +105,10 @@ impl<'a> Planner<'a> {
                 None => Err(MapError::UnknownShard { name }),
             })
             .collect::<Result<_, _>>()?;
+        let number = self.map.epoch().number() + 1;
+        if Epoch::new(number).is_none() {
+            return Err(MapError::Epoch { number });
+        }
         let owners = assign(self.map, &shards, &pins);
         let next = self.map.next(shards, owners);
         Ok(Plan::between(self.map.clone(), next))

@@ -90,8 +90,11 @@ impl SlotRange {
                 let number = |text: &str| text.trim().parse::<u16>().ok();
                 let range = number(first).zip(number(last));
                 range.and_then(|(first, last)| Self::new(first, last)).ok_or_else(|| {
+                    // What was meant for another line may hold a password.
+                    let number = |c: char| c.is_ascii_digit() || c == '-';
+                    let shown = if piece.chars().all(number) { piece } else { "…" };
                     format!(
-                        "`{piece}` is no range of slots; write `0-5460` or `7`, between 0 and \
+                        "`{shown}` is no range of slots; write `0-5460` or `7`, between 0 and \
                          16383, the smaller number first"
                     )
                 })

@@ -3,13 +3,19 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span};
 
 use super::{Router, Shard};
 use crate::error::Error;
 use crate::key::ShardKey;
+
+/// What has happened of one shard's part.
+enum Step<T, E, K> {
+    Admitted(usize, Result<Shard, Error>, Vec<K>),
+    Done(usize, Result<T, E>),
+}
 
 impl Router {
     /// Calls `work` once for each shard that has some of the keys, with these, in the order that
@@ -33,7 +39,7 @@ impl Router {
     /// # Errors
     ///
     /// The first one; the others' work is dropped then. No work is begun if a key is of a
-    /// wrong type.
+    /// wrong type, and none on a shard that is not what it should be.
     ///
     /// # Cancel safety
     ///
@@ -55,35 +61,41 @@ impl Router {
         for key in keys {
             let slot = view.slot(&key)?;
             let index = view.topology.map().owner_index(slot);
+            self.core.metrics.requests();
+            view.members[index].node.counts.request();
             view.members[index].node.record(slot, &key);
             groups.entry(index).or_insert_with(|| (slot, Vec::new())).1.push(key);
         }
-        let permits = Arc::new(Semaphore::new(self.core.settings.parallel));
+        let mut answers: Vec<Option<T>> = groups.iter().map(|_| None).collect();
+        let mut waiting = groups.into_iter().enumerate();
         let mut running = FuturesUnordered::new();
-        let mut answers: Vec<Option<T>> = Vec::new();
-        for (place, (index, (slot, keys))) in groups.into_iter().enumerate() {
-            answers.push(None);
-            self.core.metrics.requests();
-            view.members[index].node.counts.request();
-            let span =
-                debug_span!("shard_router.batch", shard = %view.members[index].node.name);
-            let shard = Shard::new(Arc::clone(&self.core), Arc::clone(&view), index, slot);
-            // The futures are made here, and wait for their turn before they do anything.
-            let working = work(shard, keys);
+        let span = |index: usize| debug_span!("shard_router.batch", shard = %view.members[index].node.name);
+        let admit = |(place, (index, (slot, keys)))| {
             let admitting = self.admitted(Arc::clone(&view), index, slot);
-            let permits = Arc::clone(&permits);
-            running.push(
-                async move {
-                    let _permit = permits.acquire_owned().await;
-                    admitting.await?;
-                    Ok::<_, E>((place, working.await?))
+            let admitted = async move {
+                if cfg!(broken = "batch_admission") {
+                    let shard = Shard::new(Arc::clone(&self.core), self.view(), index, slot);
+                    return Step::Admitted(place, Ok(shard), keys);
                 }
-                .instrument(span),
-            );
-        }
-        while let Some(done) = running.next().await {
-            let (place, answer) = done?;
-            answers[place] = Some(answer);
+                Step::Admitted(place, admitting.await, keys)
+            };
+            Either::Left(admitted.instrument(span(index)))
+        };
+        running.extend(waiting.by_ref().take(self.core.settings.parallel).map(admit));
+        while let Some(step) = running.next().await {
+            match step {
+                Step::Admitted(place, shard, keys) => {
+                    let shard = shard?;
+                    let span = span(shard.index());
+                    let working = work(shard, keys);
+                    let done = async move { Step::Done(place, working.await) };
+                    running.push(Either::Right(done.instrument(span)));
+                }
+                Step::Done(place, answer) => {
+                    answers[place] = Some(answer?);
+                    running.extend(waiting.next().map(admit));
+                }
+            }
         }
         Ok(answers.into_iter().flatten().collect())
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Config, NoTls, Socket};
+use tokio_postgres::{NoTls, Socket};
 
 use super::{Clock, Core, DEFAULT_RECHECK, Forbidden, Node, Router};
 use crate::error::BuildError;
 use crate::map::ShardName;
 use crate::metrics::Metrics;
 use crate::source::{BoxSource, Connect, Expected, Pool, PoolSettings, ShardSource, Tls};
-use crate::topology::Topology;
+use crate::topology::{self, Topology};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -123,7 +123,8 @@ impl RouterBuilder {
     }
 
     /// Counts keys and slots, this many of each for each shard, for
-    /// [`Router::hot`](Router::hot). By default nothing is counted.
+    /// [`Router::hot`](Router::hot). A key that is not among them costs a look at all counters, so
+    /// some hundreds are enough. By default nothing is counted.
     pub fn hot_keys(mut self, capacity: usize) -> Self {
         self.settings.hot = Some(capacity);
         self
@@ -153,7 +154,7 @@ impl RouterBuilder {
     ///
     /// # Errors
     ///
-    /// A setting of 0, a shard without a connection, a connection string that is none, or the
+    /// A setting of 0 where that makes no sense, a shard without a connection, a connection string that is none, or the
     /// setting of a shard that there is not.
     ///
     /// # Panics
@@ -172,6 +173,13 @@ impl RouterBuilder {
             if value == 0 || value > 1 << 28 {
                 let reason = format!("{value}: it is at least 1, and at most {}", 1 << 28);
                 return Err(BuildError::new(name, reason));
+            }
+        }
+        for (name, time) in
+            [("connect_timeout", pool.connect_timeout), ("query_timeout", pool.query_timeout)]
+        {
+            if time.is_zero() {
+                return Err(BuildError::new(name, "0: nothing would ever be answered in time"));
             }
         }
         for name in settings.sizes.keys().chain(sources.keys()) {
@@ -220,15 +228,8 @@ impl Settings {
         let text = connection.ok_or_else(|| {
             BuildError::new(setting(), "there is none; write one, or give the shard a `source`")
         })?;
-        // The parser's error does not show the text, which may hold a password.
-        let config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let cause = cause.unwrap_or_else(|| error.to_string());
-            BuildError::new(setting(), format!("it is no connection string: {cause}"))
-        })?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(BuildError::new(setting(), "it names no host"));
-        }
+        let config =
+            topology::config(&text).map_err(|reason| BuildError::new(setting(), reason))?;
         let size = self.sizes.get(name.as_str()).copied().unwrap_or(self.pool.size);
         if size == 0 {
             return Err(BuildError::new(

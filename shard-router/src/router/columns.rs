@@ -7,7 +7,8 @@ use crate::key::KeyType;
 use crate::source::SourceError;
 use crate::topology::Table;
 
-const COLUMN: &str = "SELECT b.typname::text, a.attnotnull, coalesce(c.collisdeterministic, true) \
+const COLUMN: &str = "SELECT b.typname::text, a.attnotnull, coalesce(c.collisdeterministic, true), \
+    CASE WHEN a.atttypmod < 0 THEN t.typtypmod ELSE a.atttypmod END \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
     JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
     LEFT JOIN pg_collation c ON c.oid = a.attcollation \
@@ -33,7 +34,8 @@ pub(crate) async fn check(
                 None => Some("there is no such table or column".to_owned()),
                 Some(row) => {
                     let name: String = row.try_get(0)?;
-                    wrong(&name, *key_type, row.try_get(1)?, row.try_get(2)?)
+                    let length = row.try_get::<_, i32>(3)? >= 0;
+                    wrong(&name, *key_type, row.try_get(1)?, row.try_get(2)?, length)
                 }
             };
             if let Some(reason) = reason {
@@ -45,7 +47,13 @@ pub(crate) async fn check(
     Ok(())
 }
 
-fn wrong(found: &str, key: KeyType, not_null: bool, deterministic: bool) -> Option<String> {
+fn wrong(
+    found: &str,
+    key: KeyType,
+    not_null: bool,
+    deterministic: bool,
+    length: bool,
+) -> Option<String> {
     let fits = match key {
         KeyType::Int => matches!(found, "int2" | "int4" | "int8"),
         KeyType::Text => matches!(found, "text" | "varchar"),
@@ -64,6 +72,13 @@ fn wrong(found: &str, key: KeyType, not_null: bool, deterministic: bool) -> Opti
         return Some(
             "its collation is not deterministic, so that texts are equal that have different \
              slots; use a deterministic one"
+                .into(),
+        );
+    }
+    if found == "varchar" && length && !cfg!(broken = "varchar_length") {
+        return Some(
+            "it is a varchar(n), which cuts blanks off longer texts, so that what it stores has \
+             another slot; make it a text, which rewrites nothing"
                 .into(),
         );
     }

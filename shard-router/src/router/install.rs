@@ -8,7 +8,7 @@ use super::node::stored;
 use super::{Member, Router, View, columns};
 use crate::error::{Error, Refusal};
 use crate::map::ShardName;
-use crate::slot::{Epoch, SlotRange};
+use crate::slot::Epoch;
 use crate::source::{Purpose, STATE, SourceError, Stored};
 
 /// One installer at a time: a number of ours, "shar" and 1.
@@ -94,7 +94,7 @@ impl Router {
     /// moment ago: its name, hash, key, encoding, epoch, slots, and the columns of the tables.
     pub async fn check(&self) -> Vec<ShardReport> {
         let view = self.view();
-        let patience = self.core.settings.pool.connect_timeout * 2;
+        let patience = self.core.settings.pool.connect_timeout.saturating_mul(2);
         let asking = view.members.iter().map(async |member| {
             let state = match timeout(patience, look(member, &view)).await {
                 Ok(state) => state,
@@ -117,18 +117,7 @@ async fn look(member: &Member, view: &View) -> Result<ShardState, Error> {
     found.verify(&member.expected).map_err(|reason| node.refused(reason))?;
     let topology = &view.topology;
     member.compare(&found, topology.map().epoch())?;
-    let map = topology.map().ranges(node.name.as_str()).unwrap_or_default();
-    if found.owned != map {
-        let text = |ranges: &[SlotRange]| {
-            ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        };
-        let reason = format!(
-            "it owns the slots {}, and by the map {}, at one epoch",
-            text(&found.owned),
-            text(&map)
-        );
-        return Err(node.refused(Refusal::Damaged { reason }));
-    }
+    member.compare_slots(&found, topology.map())?;
     let asking = async {
         columns::check(connection.client(), topology.tables(), topology.key()).await?;
         let sql = "SELECT current_setting('server_version'), \
@@ -159,8 +148,9 @@ async fn install(member: &Member, view: &View, moved: bool) -> Result<(), Source
         let connection = node.source.connect(Purpose::Check).await?;
         connection.busy();
         write(connection.client(), member, view, moved).await?;
+        connection.committed().await?;
         connection.idle();
-        connection.committed().await
+        Ok(())
     }
 }
 
@@ -210,12 +200,22 @@ async fn write_in_transaction(
             let reason = format!("its epoch {} is ahead of the map's {epoch}", stored.epoch);
             return Err(SourceError::Refused(Refusal::Damaged { reason }));
         }
+        if stored.owned != owned && stored.epoch == map.epoch() && !cfg!(broken = "one_epoch") {
+            let reason = format!(
+                "at epoch {epoch}, too, it owns other slots: two maps were planned from one; \
+                 plan anew from the one that is published"
+            );
+            return Err(SourceError::Refused(Refusal::Damaged { reason }));
+        }
         if stored.owned != owned && !moved {
             let reason =
                 "it owns other slots than the map gives it; move its rows first, then say \
                 so (`install_after_moving_rows`)"
                     .to_owned();
             return Err(SourceError::Refused(Refusal::Damaged { reason }));
+        }
+        if stored.owned == owned && stored.epoch == map.epoch() {
+            return Ok(());
         }
         client.execute("UPDATE shard_router.state SET epoch = $1", &[&epoch]).await?;
     }

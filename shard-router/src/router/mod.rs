@@ -34,7 +34,7 @@ pub use self::install::{ShardReport, ShardState};
 pub use self::shard::{Shard, Tx};
 
 pub(crate) use self::builder::Settings;
-pub(crate) use self::node::{Clock, Member, Node};
+pub(crate) use self::node::{Clock, Member, Node, Secret};
 
 /// Routes keys to shards, and asks all of them where that is spelled out. Cheap to clone; the
 /// clones share everything.
@@ -238,18 +238,8 @@ impl Router {
         index: usize,
         slot: Slot,
     ) -> Result<Shard, Error> {
-        let core = &self.core;
-        let topology = &view.topology;
-        let patience = core.settings.pool.connect_timeout * 2;
-        let epoch = topology.map().epoch();
-        let admitted = view.members[index]
-            .admit(epoch, topology.tables(), topology.key(), core.clock, patience)
-            .await;
-        if let Err(Error::Epoch { .. }) = admitted {
-            core.nudge.notify_one();
-        }
-        admitted?;
-        Ok(Shard::new(Arc::clone(core), view, index, slot))
+        self.core.admit(&view, index).await?;
+        Ok(Shard::new(Arc::clone(&self.core), view, index, slot))
     }
 
     /// Where a scatter was asked for, if none is allowed.
@@ -281,6 +271,20 @@ impl View {
 impl Core {
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes sure that a shard is what the topology says, at its epoch.
+    pub(crate) async fn admit(&self, view: &View, index: usize) -> Result<(), Error> {
+        let member = &view.members[index];
+        if member.is_admitted(self.clock) {
+            return Ok(());
+        }
+        let patience = self.settings.pool.connect_timeout.saturating_mul(2);
+        let admitted = member.admit(&view.topology, self.clock, patience).await;
+        if let Err(Error::Epoch { .. }) = admitted {
+            self.nudge.notify_one();
+        }
+        admitted
     }
 
     fn forbidden(&self) -> std::sync::MutexGuard<'_, Forbidden> {
@@ -341,7 +345,9 @@ impl Settings {
                 let known = old.into_iter().flat_map(|old| old.members.iter()).find(|member| {
                     let custom = sources.contains_key(name.as_str());
                     member.node.name == *name
-                        && (custom || member.node.connection == connection)
+                        && (custom
+                            || member.node.connection.as_ref().map(|Secret(text)| text)
+                                == connection.as_ref())
                 });
                 let node = match known {
                     Some(member) => Arc::clone(&member.node),

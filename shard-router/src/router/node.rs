@@ -1,5 +1,6 @@
 //! One shard as a router sees it.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,16 +12,26 @@ use tracing::warn;
 use crate::breaker::Breaker;
 use crate::error::{Error, Refusal};
 use crate::hot::HotCounters;
-use crate::key::{KeyType, ShardKey};
-use crate::map::ShardName;
+use crate::key::ShardKey;
+use crate::map::{ShardName, SlotMap};
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::router::columns;
-use crate::slot::{Epoch, Slot};
+use crate::slot::{Epoch, Slot, SlotRange};
 use crate::source::{
-    BoxConnection, BoxSource, Expected, Pool, Purpose, STATE, SourceError, Stored,
+    BoxConnection, BoxSource, Expected, Pool, Purpose, STATE, SourceError, Stored, is_over,
     not_installed,
 };
-use crate::topology::Table;
+use crate::topology::Topology;
+
+/// A text that may hold a password.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
 
 /// The shard, whatever the map says of it; it outlives maps.
 #[derive(Debug)]
@@ -30,7 +41,7 @@ pub(crate) struct Node {
     /// Where the source is the crate's own.
     pub(crate) pool: Option<Pool>,
     /// The connection string that the pool was made of.
-    pub(crate) connection: Option<String>,
+    pub(crate) connection: Option<Secret>,
     pub(crate) hot: Option<Mutex<HotCounters>>,
     pub(crate) counts: ShardMetrics,
     pub(crate) metrics: Arc<Metrics>,
@@ -53,7 +64,7 @@ impl Node {
             name,
             source,
             pool,
-            connection,
+            connection: connection.map(Secret),
             hot: hot.map(|capacity| Mutex::new(HotCounters::new(capacity))),
             metrics,
             breaker: Mutex::default(),
@@ -73,25 +84,52 @@ impl Node {
         &self,
         asking: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, Error> {
-        if self.failing.load(Ordering::Acquire) && !self.breaker().admit(Instant::now()) {
-            self.metrics.unreachable();
-            return Err(Error::Unreachable { shard: self.name.clone(), source: None });
-        }
+        self.admit()?;
         let answer = asking.await;
-        match &answer {
-            Ok(_) => self.succeeded(),
-            Err(SourceError::Unreachable(_) | SourceError::OutcomeUnknown(_)) => self.failed(),
-            Err(SourceError::Sql(error)) if error.is_closed() => self.failed(),
-            Err(SourceError::Full { .. }) => self.metrics.pool_timeouts(),
-            Err(SourceError::Refused(_)) => self.metrics.refusals(),
-            Err(SourceError::Sql(_)) => {}
+        if answer.is_ok() {
+            self.answered();
         }
-        answer.map_err(|error| Error::of(&self.name, error))
+        answer.map_err(|error| self.error(error))
     }
 
-    fn succeeded(&self) {
+    fn admit(&self) -> Result<(), Error> {
+        if self.failing.load(Ordering::Acquire) && !self.breaker().admit(Instant::now()) {
+            return Err(self.left_alone());
+        }
+        Ok(())
+    }
+
+    fn left_alone(&self) -> Error {
+        self.metrics.unreachable();
+        Error::Unreachable { shard: self.name.clone(), source: None }
+    }
+
+    /// Whether the shard is left alone, but for one who tries.
+    fn is_left_alone(&self) -> bool {
+        self.failing.load(Ordering::Acquire) && self.breaker().is_open()
+    }
+
+    /// What an error says of the shard.
+    pub(crate) fn error(&self, error: SourceError) -> Error {
+        match &error {
+            SourceError::Unreachable(_) | SourceError::OutcomeUnknown(_) => self.failed(),
+            SourceError::Sql(error) if error.is_closed() => self.failed(),
+            // A server that refuses is there.
+            SourceError::Sql(error) if error.code().is_some() => self.answered(),
+            SourceError::Sql(_) | SourceError::SessionState(_) => {}
+            SourceError::Full { .. } => self.metrics.pool_timeouts(),
+            SourceError::Refused(_) => {
+                self.metrics.refusals();
+                self.answered();
+            }
+        }
+        Error::of(&self.name, error)
+    }
+
+    pub(crate) fn answered(&self) {
         if self.failing.load(Ordering::Acquire) {
-            self.breaker().succeeded();
+            let mut breaker = self.breaker();
+            breaker.succeeded();
             self.failing.store(false, Ordering::Release);
         }
     }
@@ -99,23 +137,29 @@ impl Node {
     /// It did not answer, or not in time.
     pub(crate) fn failed(&self) {
         self.metrics.unreachable();
-        if self.breaker().failed(Instant::now()) {
+        let mut breaker = self.breaker();
+        let opens = breaker.failed(Instant::now());
+        self.failing.store(true, Ordering::Release);
+        drop(breaker);
+        if opens {
             self.metrics.breaker_opens();
             warn!(shard = %self.name, "a shard does not answer, and is left alone for a while");
         }
-        self.failing.store(true, Ordering::Release);
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A connection, unless the shard has failed too often a moment ago. That there is one says
+    /// nothing for the shard: it may have been idle.
     pub(crate) async fn connect(&self, purpose: Purpose) -> Result<BoxConnection, Error> {
-        self.guarded(self.source.connect(purpose)).await
-    }
-
-    pub(crate) fn sql(&self, source: tokio_postgres::Error) -> Error {
-        Error::of(&self.name, SourceError::Sql(source))
+        self.admit()?;
+        let connection = self.source.connect(purpose).await;
+        if connection.is_ok() && cfg!(broken = "idle_evidence") {
+            self.answered();
+        }
+        connection.map_err(|error| self.error(error))
     }
 
     pub(crate) fn refused(&self, reason: Refusal) -> Error {
@@ -133,6 +177,8 @@ pub(crate) struct Member {
     admitted: AtomicU64,
     columns: AtomicBool,
     checking: tokio::sync::Mutex<()>,
+    /// How often it was looked at without an answer.
+    unanswered: AtomicU64,
 }
 
 impl Member {
@@ -143,32 +189,43 @@ impl Member {
             admitted: AtomicU64::new(0),
             columns: AtomicBool::new(false),
             checking: tokio::sync::Mutex::new(()),
+            unanswered: AtomicU64::new(0),
         }
     }
 
-    fn is_admitted(&self, millis: u64, recheck: Duration) -> bool {
+    /// Whether it was found to be in its place a moment ago.
+    pub(crate) fn is_admitted(&self, clock: Clock) -> bool {
         let at = self.admitted.load(Ordering::Acquire);
-        at > 0 && u128::from(millis.saturating_sub(at - 1)) < recheck.as_millis()
+        let age = || u128::from(clock.millis().saturating_sub(at - 1));
+        at > 0 && age() < clock.recheck.as_millis() || cfg!(broken = "admission")
     }
 
-    /// Makes sure that the server is this shard at this epoch, by what it stores, if that
-    /// is not known from a moment ago.
+    /// Makes sure that the server is this shard at this epoch, by what it stores.
     pub(crate) async fn admit(
         &self,
-        epoch: Epoch,
-        tables: &[Table],
-        key: &[KeyType],
+        topology: &Topology,
         clock: Clock,
         patience: Duration,
     ) -> Result<(), Error> {
-        if self.is_admitted(clock.millis(), clock.recheck) || cfg!(broken = "admission") {
-            return Ok(());
-        }
-        let _checking = self.checking.lock().await;
-        if self.is_admitted(clock.millis(), clock.recheck) {
-            return Ok(());
-        }
+        let epoch = topology.map().epoch();
         let node = &self.node;
+        let unanswered = self.unanswered.load(Ordering::Acquire);
+        let _checking = match self.checking.try_lock() {
+            Ok(checking) => checking,
+            // Somebody tries; nobody else has to wait for that.
+            Err(_) if node.is_left_alone() && !cfg!(broken = "each_looks") => {
+                return Err(node.left_alone());
+            }
+            Err(_) => self.checking.lock().await,
+        };
+        if self.is_admitted(clock) {
+            return Ok(());
+        }
+        // What was found while this one waited holds for it, too.
+        if self.unanswered.load(Ordering::Acquire) != unanswered && !cfg!(broken = "each_looks")
+        {
+            return Err(node.left_alone());
+        }
         let asked = clock.millis();
         let asking = async {
             let connection = node.source.connect(Purpose::Check).await?;
@@ -176,6 +233,7 @@ impl Member {
             stored.verify(&self.expected).map_err(SourceError::Refused)?;
             if stored.epoch == epoch && !self.columns.load(Ordering::Acquire) {
                 connection.busy();
+                let (tables, key) = (topology.tables(), topology.key());
                 columns::check(connection.client(), tables, key).await?;
                 connection.idle();
                 self.columns.store(true, Ordering::Release);
@@ -185,8 +243,15 @@ impl Member {
         let asking = async {
             timeout(patience, asking).await.unwrap_or(Err(SourceError::Unreachable(None)))
         };
-        let stored = node.guarded(asking).await?;
+        let stored = node.guarded(asking).await.inspect_err(|error| {
+            if matches!(error, Error::Unreachable { .. } | Error::OutcomeUnknown { .. }) {
+                self.unanswered.fetch_add(1, Ordering::AcqRel);
+            }
+        })?;
         self.compare(&stored, epoch)?;
+        if !cfg!(broken = "other_owners") {
+            self.compare_slots(&stored, topology.map())?;
+        }
         self.admitted.store(asked + 1, Ordering::Release);
         Ok(())
     }
@@ -198,6 +263,23 @@ impl Member {
         self.node.metrics.epoch_mismatches();
         self.forget();
         Err(Error::Epoch { shard: self.node.name.clone(), stored: stored.epoch, map: epoch })
+    }
+
+    /// At one epoch, what a shard owns is what the map says.
+    pub(crate) fn compare_slots(&self, stored: &Stored, map: &SlotMap) -> Result<(), Error> {
+        let owned = map.ranges(self.node.name.as_str()).unwrap_or_default();
+        if stored.owned == owned {
+            return Ok(());
+        }
+        let text = |ranges: &[SlotRange]| {
+            ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let reason = format!(
+            "it owns the slots {}, and by the map {}, at one epoch",
+            text(&stored.owned),
+            text(&owned)
+        );
+        Err(self.node.refused(Refusal::Damaged { reason }))
     }
 
     /// Look again before the next use.
@@ -230,7 +312,7 @@ pub(crate) async fn stored(connection: &BoxConnection) -> Result<Stored, SourceE
         connection.client().query(&statement, &[]).await
     };
     let answer = asking.await;
-    if !answer.as_ref().err().is_some_and(tokio_postgres::Error::is_closed) {
+    if answer.as_ref().err().is_none_or(is_over) {
         connection.idle();
     }
     Stored::read(&answer.map_err(not_installed)?).map_err(SourceError::Refused)

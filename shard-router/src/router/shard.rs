@@ -2,21 +2,29 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join;
+use tokio::time::timeout;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::{Core, Member, Node, View};
-use crate::error::Error;
+use crate::error::{Error, is_stale_plan};
 use crate::key::ShardKey;
 use crate::map::ShardName;
 use crate::slot::Slot;
-use crate::source::{BoxConnection, Purpose, STATE, SourceError, Stored};
+use crate::source::{BoxConnection, Purpose, STATE, SourceError, Stored, not_installed};
+use crate::text::{Effect, outline};
+
+/// The server answers a COMMIT of what has failed with a rollback, and not with an error. In
+/// front of it, any statement is one then, and the COMMIT is not run.
+const COMMIT: &str = if cfg!(broken = "blind_commit") { "COMMIT" } else { "SELECT; COMMIT" };
 
 /// The shard of one key, handed out by [`Router::with`](crate::Router::with). Owned and cheap to
-/// clone, so that it works in spawned tasks; what it is used for, when the closure is over, is
-/// at its own risk: the map may have changed.
+/// clone, so that it works in spawned tasks. One that is kept asks the shard again, as `with`
+/// does, before its statements.
 #[derive(Clone)]
 pub struct Shard {
     core: Arc<Core>,
@@ -59,7 +67,8 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// The server's, or the connection's.
+    /// The server's, or the connection's; those of [`with`](crate::Router::with);
+    /// [`Error::SessionState`] for one that would leave something behind on its connection.
     ///
     /// # Cancel safety
     ///
@@ -69,6 +78,7 @@ impl Shard {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        self.admit().await?;
         let node = self.node();
         node.guarded(node.source.query(sql, params)).await
     }
@@ -109,6 +119,7 @@ impl Shard {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
+        self.admit().await?;
         let node = self.node();
         node.guarded(node.source.execute(sql, params)).await
     }
@@ -122,23 +133,28 @@ impl Shard {
     /// [`query`](Self::query).
     pub async fn begin(&self) -> Result<Tx, Error> {
         let connection = self.node().connect(Purpose::Transaction).await?;
-        let tx = Tx { connection, shard: self.clone(), failed: AtomicBool::new(false) };
+        let tx = Tx {
+            connection,
+            shard: self.clone(),
+            keeps: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+        };
         tx.connection.busy();
         let patience = self.core.settings.pool.query_timeout;
         let beginning = async {
-            let state = tx.connection.statement(STATE).await?;
+            let state = tx.connection.statement(STATE).await.map_err(not_installed)?;
             let client = tx.connection.client();
             // In one round trip: the second is sent behind the first.
             let (begun, state) =
                 join(client.batch_execute("BEGIN"), client.query(&state, &[])).await;
             begun?;
-            state
+            state.map_err(not_installed)
         };
-        let Ok(rows) = tokio::time::timeout(patience, beginning).await else {
-            self.node().failed();
-            return Err(Error::of(self.name(), SourceError::Unreachable(None)));
+        let rows = match timeout(patience, beginning).await {
+            Ok(rows) => rows.map_err(|error| self.node().error(error))?,
+            Err(_) => return Err(self.node().error(SourceError::Unreachable(None))),
         };
-        let rows = rows.map_err(|error| tx.error(error))?;
+        self.node().answered();
         let stored = Stored::read(&rows).map_err(|reason| self.node().refused(reason))?;
         if cfg!(broken = "begin_epoch") {
             return Ok(tx);
@@ -154,6 +170,19 @@ impl Shard {
             return Err(error);
         }
         Ok(tx)
+    }
+
+    /// Its place in the map.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// As before `with`: a handle may be kept for long.
+    async fn admit(&self) -> Result<(), Error> {
+        if cfg!(broken = "kept_handle") {
+            return Ok(());
+        }
+        self.core.admit(&self.view, self.index).await
     }
 
     fn node(&self) -> &Node {
@@ -176,8 +205,10 @@ impl fmt::Debug for Shard {
 pub struct Tx {
     connection: BoxConnection,
     shard: Shard,
-    /// Whether the server has refused a statement.
-    failed: AtomicBool,
+    /// Whether the session keeps something of it, so that nobody else may have it.
+    keeps: AtomicBool,
+    /// Whether a statement was not answered in time.
+    lost: AtomicBool,
 }
 
 impl Tx {
@@ -196,11 +227,15 @@ impl Tx {
         self.shard.check(key)
     }
 
-    /// One statement, prepared once on each connection.
+    /// One statement, prepared once on each connection. What a `SET` without `LOCAL`, a lock or a
+    /// table of the session leaves behind is closed with its connection when the transaction
+    /// ends.
     ///
     /// # Errors
     ///
-    /// The server's, or the connection's.
+    /// The server's, or the connection's; [`Error::OutcomeUnknown`] after
+    /// [`query_timeout`](crate::RouterBuilder::query_timeout); [`Error::SessionState`] if it
+    /// would begin or end a transaction.
     ///
     /// # Cancel safety
     ///
@@ -210,6 +245,7 @@ impl Tx {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        self.look_at(sql)?;
         self.run(async {
             let statement = self.connection.statement(sql).await?;
             self.connection.client().query(&statement, params).await
@@ -253,6 +289,7 @@ impl Tx {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
+        self.look_at(sql)?;
         self.run(async {
             let statement = self.connection.statement(sql).await?;
             self.connection.client().execute(&statement, params).await
@@ -266,6 +303,7 @@ impl Tx {
     ///
     /// As [`query`](Self::query).
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        self.look_at(sql)?;
         self.run(self.connection.client().batch_execute(sql)).await
     }
 
@@ -273,29 +311,28 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// [`Error::TransactionAborted`] if a statement had failed, so that nothing was committed;
-    /// [`Error::OutcomeUnknown`] if the connection was lost.
+    /// [`Error::TransactionAborted`] if a statement had failed, whoever has heard of it, so that
+    /// nothing was committed; [`Error::OutcomeUnknown`] if the connection was lost.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it may have happened or not.
     pub async fn commit(self) -> Result<(), Error> {
         let client = self.connection.client();
-        if self.failed.load(Ordering::Acquire) {
-            // The server answers a COMMIT of what has failed with a rollback, not with an
-            // error. After a ROLLBACK TO it has not failed.
-            if let Err(error) = client.batch_execute("SELECT 1").await {
-                if error.code().is_none() {
-                    return Err(self.error(error));
-                }
-                let shard = self.shard().clone();
-                self.rollback().await?;
-                return Err(Error::TransactionAborted { shard });
-            }
+        let aborted = || Error::TransactionAborted { shard: self.shard().clone() };
+        if self.lost.load(Ordering::Acquire) || client.is_closed() {
+            return Err(aborted());
         }
-        self.run(client.batch_execute("COMMIT")).await?;
+        match self.run(client.batch_execute(COMMIT)).await {
+            Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+                let aborted = aborted();
+                self.rollback().await?;
+                return Err(aborted);
+            }
+            answer => answer?,
+        }
         let committed = self.connection.committed().await;
-        self.connection.idle();
+        self.release();
         committed.map_err(|error| Error::of(self.shard(), error))
     }
 
@@ -306,25 +343,52 @@ impl Tx {
     /// If the connection is lost; the server has rolled back then.
     pub async fn rollback(self) -> Result<(), Error> {
         self.run(self.connection.client().batch_execute("ROLLBACK")).await?;
-        self.connection.idle();
+        self.release();
         Ok(())
+    }
+
+    fn release(&self) {
+        if !self.keeps.load(Ordering::Acquire) {
+            self.connection.idle();
+        }
+    }
+
+    fn look_at(&self, sql: &str) -> Result<(), Error> {
+        match outline(sql).effect {
+            Effect::Transaction(what) if !cfg!(broken = "session_state") => {
+                Err(Error::SessionState { shard: self.shard().clone(), what })
+            }
+            Effect::Session(_) if !cfg!(broken = "session_state") => {
+                self.keeps.store(true, Ordering::Release);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn run<T>(
         &self,
         asking: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
-        asking.await.map_err(|error| self.error(error))
-    }
-
-    fn error(&self, error: tokio_postgres::Error) -> Error {
-        if error.code().is_some() {
-            self.failed.store(true, Ordering::Release);
+        let node = self.shard.node();
+        let unknown = || node.error(SourceError::OutcomeUnknown(None));
+        if self.lost.load(Ordering::Acquire) {
+            return Err(unknown());
         }
-        if error.is_closed() {
-            self.shard.node().failed();
-        }
-        self.shard.node().sql(error)
+        let patience = match cfg!(broken = "patient_transaction") {
+            true => Duration::MAX,
+            false => self.shard.core.settings.pool.query_timeout,
+        };
+        let Ok(answer) = timeout(patience, asking).await else {
+            self.lost.store(true, Ordering::Release);
+            return Err(unknown());
+        };
+        answer.map_err(|error| {
+            if is_stale_plan(&error) {
+                self.connection.stale();
+            }
+            node.error(SourceError::Sql(error))
+        })
     }
 }
 

@@ -31,7 +31,7 @@ impl Drop for Watcher {
 impl Router {
     /// Takes over each new topology of a control table: at once when it is published, and
     /// every 5 s without news. It is one task, which ends with the last clone of the router.
-    /// A topology that is refused is counted, and logged.
+    /// A topology that is refused is counted each time, and logged once.
     ///
     /// While the table cannot be read, the router goes on with what it has; shards whose epoch
     /// has changed refuse it.
@@ -39,12 +39,9 @@ impl Router {
         let core = Arc::downgrade(&self.core);
         let nudge = Arc::clone(&self.core.nudge);
         let task = tokio::spawn(async move {
-            let mut answered = true;
-            while let Err(error) = follow(&control, &core, &nudge).await {
-                if answered {
-                    warn!(%error, "the control table cannot be read");
-                }
-                answered = matches!(error, ControlError::Topology(_) | ControlError::Empty);
+            let mut told = Told::default();
+            while let Err(error) = follow(&control, &core, &nudge, &mut told).await {
+                told.tell(&error);
                 sleep(PAUSE).await;
             }
         });
@@ -53,11 +50,30 @@ impl Router {
     }
 }
 
+/// What was logged last: the same is not logged again.
+#[derive(Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn tell(&mut self, error: &impl std::error::Error) {
+        let text = error.to_string();
+        if self.0.as_ref() != Some(&text) {
+            warn!(%error, "the control table is of no use");
+            self.0 = Some(text);
+        }
+    }
+
+    fn fine(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// Ends with an error if the connection does, or without one if the router is gone.
 async fn follow(
     control: &ControlTable,
     core: &Weak<Core>,
     nudge: &Arc<Notify>,
+    told: &mut Told,
 ) -> Result<(), ControlError> {
     let listening = async {
         let connected = control.connect.listen(&control.config.0, Arc::clone(nudge)).await?;
@@ -73,12 +89,22 @@ async fn follow(
         let Some(core) = core.upgrade() else { return Ok(()) };
         match topology {
             Ok(topology) if topology.map().epoch() > core.view().topology.map().epoch() => {
-                if let Err(error) = core.apply(topology) {
-                    core.metrics.reload_failures();
-                    warn!(%error, "a published topology was refused");
+                match core.apply(topology) {
+                    Ok(()) => told.fine(),
+                    Err(error) => {
+                        core.metrics.reload_failures();
+                        told.tell(&error);
+                    }
                 }
             }
-            Ok(_) => {}
+            Ok(_) => told.fine(),
+            // The connection is as good as before, and news of a better one come by it.
+            Err(error @ (ControlError::Topology(_) | ControlError::Empty))
+                if !cfg!(broken = "watch_churn") =>
+            {
+                core.metrics.reload_failures();
+                told.tell(&error);
+            }
             Err(error) => {
                 core.metrics.reload_failures();
                 return Err(error);

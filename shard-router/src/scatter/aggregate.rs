@@ -9,12 +9,18 @@ use super::{Policy, ScatterQuery};
 use crate::error::Error;
 
 mod sealed {
+    use tokio_postgres::Row;
+
+    use crate::error::Error;
+
     #[allow(unnameable_types, reason = "sealed")]
     pub trait Sealed: Sized {
         /// What a column is cast to before the shard aggregates it.
         const BEFORE: &'static str;
+        /// And the aggregate, before it is sent.
+        const AFTER: &'static str;
 
-        fn parse(text: &str) -> Result<Self, String>;
+        fn read(row: &Row, column: usize) -> Result<Option<Self>, Error>;
     }
 }
 
@@ -27,10 +33,16 @@ pub trait Aggregable: sealed::Sealed {
 
 impl sealed::Sealed for i64 {
     const BEFORE: &'static str = "";
+    const AFTER: &'static str = "::text";
 
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| {
-            format!("{text:?} is no whole number of 64 bits; aggregate the column as f64")
+    fn read(row: &Row, column: usize) -> Result<Option<Self>, Error> {
+        let Some(text) = row.try_get::<_, Option<&str>>(column).map_err(unexpected)? else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| Error::Aggregate {
+            reason: format!(
+                "{text:?} is no whole number of 64 bits; aggregate the column as f64"
+            ),
         })
     }
 }
@@ -43,9 +55,11 @@ impl Aggregable for i64 {
 
 impl sealed::Sealed for f64 {
     const BEFORE: &'static str = "::double precision";
+    // As text it would have as many digits as the server's settings say.
+    const AFTER: &'static str = "";
 
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no number"))
+    fn read(row: &Row, column: usize) -> Result<Option<Self>, Error> {
+        row.try_get(column).map_err(unexpected)
     }
 }
 
@@ -61,9 +75,10 @@ impl Aggregable for f64 {
 
 impl sealed::Sealed for String {
     const BEFORE: &'static str = "::text COLLATE \"C\"";
+    const AFTER: &'static str = "::text";
 
-    fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.into())
+    fn read(row: &Row, column: usize) -> Result<Option<Self>, Error> {
+        row.try_get(column).map_err(unexpected)
     }
 }
 
@@ -115,14 +130,11 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
     ///
     /// # Errors
     ///
-    /// As for awaiting the query.
+    /// As for awaiting the query, and [`Error::Aggregate`] if the sum is more than an `f64`.
     pub async fn sum_f64(self, column: &str) -> Result<P::Output<Option<f64>>, Error> {
-        let sum =
-            |q: &dyn Fn(&str) -> String| format!("sum({}::double precision)::text", q(column));
+        let sum = |q: &dyn Fn(&str) -> String| format!("sum({}::double precision)", q(column));
         let (rows, missing) = self.partials(sum).await?;
-        let parts = values::<f64>(&rows, 0)?;
-        let total = parts.into_iter().reduce(|a, b| a + b);
-        Ok(P::output(total, missing))
+        Ok(P::output(added(&rows, column)?, missing))
     }
 
     /// The mean of a column, of all rows together; nothing if no row has a value.
@@ -133,10 +145,10 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
     pub async fn avg(self, column: &str) -> Result<P::Output<Option<f64>>, Error> {
         let parts = |q: &dyn Fn(&str) -> String| {
             let column = q(column);
-            format!("sum({column}::double precision)::text, count({column})")
+            format!("sum({column}::double precision), count({column})")
         };
         let (rows, missing) = self.partials(parts).await?;
-        let total = values::<f64>(&rows, 0)?.into_iter().reduce(|a, b| a + b);
+        let total = added(&rows, column)?;
         let mut count = 0_i64;
         for row in &rows {
             count = count.saturating_add(row.try_get(1).map_err(unexpected)?);
@@ -169,13 +181,26 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
         wanted: Ordering,
     ) -> Result<P::Output<Option<T>>, Error> {
         let part = |q: &dyn Fn(&str) -> String| {
-            format!("({name}(({}){}))::text", q(column), <T as sealed::Sealed>::BEFORE)
+            let (before, after) = (<T as sealed::Sealed>::BEFORE, <T as sealed::Sealed>::AFTER);
+            format!("({name}(({}){before})){after}", q(column))
         };
         let (rows, missing) = self.partials(part).await?;
         let parts = values::<T>(&rows, 0)?;
         let best = parts.into_iter().reduce(|a, b| if b.before(&a) == wanted { b } else { a });
         Ok(P::output(best, missing))
     }
+}
+
+/// The total of parts; as on one server, it is an error that finite ones add up to no number.
+fn added(rows: &[Row], column: &str) -> Result<Option<f64>, Error> {
+    let parts = values::<f64>(rows, 0)?;
+    let finite = parts.iter().all(|part| part.is_finite());
+    let total = parts.into_iter().reduce(|a, b| a + b);
+    if finite && total.is_some_and(f64::is_infinite) {
+        let reason = format!("the sum of {column:?} is more than an f64 can hold");
+        return Err(Error::Aggregate { reason });
+    }
+    Ok(total)
 }
 
 fn too_large(column: &str) -> Error {
@@ -197,6 +222,5 @@ fn texts(rows: &[Row], column: usize) -> Result<Vec<&str>, Error> {
 }
 
 fn values<T: sealed::Sealed>(rows: &[Row], column: usize) -> Result<Vec<T>, Error> {
-    let parse = |text: &str| T::parse(text).map_err(|reason| Error::Aggregate { reason });
-    texts(rows, column)?.into_iter().map(parse).collect()
+    rows.iter().filter_map(|row| T::read(row, column).transpose()).collect()
 }

@@ -15,11 +15,15 @@ use tokio_postgres::{Row, RowStream, Statement};
 use super::Policy;
 use super::coverage::{self, Claim};
 use super::query::Question;
-use crate::error::{Error, Missing};
+use crate::error::{Error, Missing, is_stale_plan};
 use crate::map::ShardName;
 use crate::router::{Member, Router, View};
 use crate::slot::Epoch;
-use crate::source::{BoxConnection, Purpose, STATE, SourceError, Stored, not_installed};
+use crate::source::{
+    BoxConnection, Purpose, STATE, SourceError, Stored, is_over, not_installed,
+};
+
+const FOREVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// What the shard stores is of the very snapshot that the rows are of.
 const BEGIN: &str = if cfg!(broken = "two_snapshots") {
@@ -89,7 +93,8 @@ async fn gather_all<'a, P: Policy, R: 'a>(
 ) -> Result<Gathered<R>, Error> {
     let core = &question.router.core;
     let after = question.scatter.deadline.unwrap_or(core.settings.pool.query_timeout);
-    let deadline = Instant::now() + after;
+    let now = Instant::now();
+    let deadline = now.checked_add(after).unwrap_or(now + FOREVER);
     let view = question.router.view();
     let permit = scatter_permit(question.router, deadline, after).await?;
     let mut asking: FuturesUnordered<_> = view
@@ -99,10 +104,14 @@ async fn gather_all<'a, P: Policy, R: 'a>(
         .map(|(index, member)| {
             let asking = ask(member, &question.sql, question.params);
             async move {
-                let shard = &member.node.name;
-                let late = || Error::Late { shard: shard.clone(), after };
-                let answer = timeout_at(deadline, asking).await;
-                (index, answer.unwrap_or_else(|_| Err(late())))
+                let answer = timeout_at(deadline, asking).await.unwrap_or_else(|_| {
+                    // A deadline of the caller's own may be too short for any shard.
+                    if question.scatter.deadline.is_none() && !cfg!(broken = "late_is_fine") {
+                        member.node.failed();
+                    }
+                    Err(Error::Late { shard: member.node.name.clone(), after })
+                });
+                (index, answer)
             }
         })
         .collect();
@@ -183,13 +192,7 @@ async fn scatter_permit(
         Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
         Err(_) => {
             core.metrics.pool_timeouts();
-            let size = core.settings.pool.scatters;
-            Err(Error::Question {
-                reason: format!(
-                    "{size} scatters were under way for {waited:?}; raise `scatters`, or hold their \
-                     streams for less long"
-                ),
-            })
+            Err(Error::ScattersBusy { size: core.settings.pool.scatters, waited })
         }
     }
 }
@@ -200,27 +203,34 @@ pub(super) fn rows<'a>(
     sql: &'a str,
     params: Params<'a>,
 ) -> Asking<'a, Vec<Row>> {
-    Box::pin(async move {
-        let node = &member.node;
-        let connection = node.connect(Purpose::Scatter).await?;
-        connection.busy();
-        let (state, statement) = prepare(member, &connection, sql).await?;
-        let client = connection.client();
-        let (begun, stored, rows, ended) = join4(
-            client.batch_execute(BEGIN),
-            client.query(&state, &[]),
-            client.query(&statement, params),
-            // Of what has failed, it is a rollback.
-            client.batch_execute("COMMIT"),
-        )
-        .await;
-        begun.map_err(|error| lost(member, error))?;
-        let stored = read(member, stored)?;
-        let rows = rows.map_err(|error| lost(member, error));
-        ended.map_err(|error| lost(member, error))?;
-        connection.idle();
-        Ok(Answer { stored, statement, rows: rows? })
-    })
+    Box::pin(again(move || rows_once(member, sql, params)))
+}
+
+async fn rows_once(
+    member: &Member,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Answer<Vec<Row>>, Error> {
+    let connection = member.node.connect(Purpose::Scatter).await?;
+    connection.busy();
+    let (state, statement) = prepare(member, &connection, sql).await?;
+    let client = connection.client();
+    let (begun, stored, rows, ended) = join4(
+        client.batch_execute(BEGIN),
+        client.query(&state, &[]),
+        client.query(&statement, params),
+        // Of what has failed, it is a rollback.
+        client.batch_execute("COMMIT"),
+    )
+    .await;
+    let lost = |error| lost(member, &connection, error);
+    begun.map_err(lost)?;
+    let stored = read(member, stored)?;
+    let rows = rows.map_err(lost);
+    ended.map_err(lost)?;
+    member.node.answered();
+    connection.idle();
+    Ok(Answer { stored, statement, rows: rows? })
 }
 
 /// The beginning of a shard's rows; its transaction stays open.
@@ -229,22 +239,43 @@ pub(super) fn stream<'a>(
     sql: &'a str,
     params: Params<'a>,
 ) -> Asking<'a, Coming> {
-    Box::pin(async move {
-        let connection = member.node.connect(Purpose::Scatter).await?;
-        connection.busy();
-        let (state, statement) = prepare(member, &connection, sql).await?;
-        let client = connection.client();
-        let (begun, stored, rows) = join3(
-            client.batch_execute(BEGIN),
-            client.query(&state, &[]),
-            client.query_raw(&statement, params.iter().copied()),
-        )
-        .await;
-        begun.map_err(|error| lost(member, error))?;
-        let stored = read(member, stored)?;
-        let rows = Box::pin(rows.map_err(|error| lost(member, error))?);
-        Ok(Answer { stored, statement, rows: Coming { rows, connection } })
-    })
+    Box::pin(again(move || stream_once(member, sql, params)))
+}
+
+async fn stream_once(
+    member: &Member,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Answer<Coming>, Error> {
+    let connection = member.node.connect(Purpose::Scatter).await?;
+    connection.busy();
+    let (state, statement) = prepare(member, &connection, sql).await?;
+    let client = connection.client();
+    let (begun, stored, rows) = join3(
+        client.batch_execute(BEGIN),
+        client.query(&state, &[]),
+        client.query_raw(&statement, params.iter().copied()),
+    )
+    .await;
+    let lost = |error| lost(member, &connection, error);
+    begun.map_err(lost)?;
+    let stored = read(member, stored)?;
+    let rows = Box::pin(rows.map_err(lost)?);
+    member.node.answered();
+    Ok(Answer { stored, statement, rows: Coming { rows, connection } })
+}
+
+/// Once more, as it only reads, if a table has other columns since the statement was prepared,
+/// or the connection had ended while it was idle.
+async fn again<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    match ask().await {
+        Err(Error::Sql { source, .. }) if is_stale_plan(&source) => ask().await,
+        Err(Error::OutcomeUnknown { .. }) => ask().await,
+        answer => answer,
+    }
 }
 
 async fn prepare(
@@ -253,13 +284,13 @@ async fn prepare(
     sql: &str,
 ) -> Result<(Statement, Statement), Error> {
     let state = connection.statement(STATE).await;
-    let state = state.map_err(|error| Error::of(&member.node.name, not_installed(error)))?;
+    let state = state.map_err(|error| member.node.error(not_installed(error)))?;
     let statement = connection.statement(sql).await.map_err(|error| {
         // What the server has refused to prepare leaves nothing behind.
-        if error.code().is_some() {
+        if is_over(&error) {
             connection.idle();
         }
-        lost(member, error)
+        lost(member, connection, error)
     })?;
     Ok((state, statement))
 }
@@ -268,7 +299,7 @@ fn read(
     member: &Member,
     rows: Result<Vec<Row>, tokio_postgres::Error>,
 ) -> Result<Stored, Error> {
-    let of = |error| Error::of(&member.node.name, error);
+    let of = |error| member.node.error(error);
     let rows = rows.map_err(|error| of(not_installed(error)))?;
     let refused = |reason| of(SourceError::Refused(reason));
     let stored = Stored::read(&rows).map_err(refused)?;
@@ -276,9 +307,9 @@ fn read(
     Ok(stored)
 }
 
-fn lost(member: &Member, error: tokio_postgres::Error) -> Error {
-    if error.is_closed() {
-        member.node.failed();
+fn lost(member: &Member, connection: &BoxConnection, error: tokio_postgres::Error) -> Error {
+    if is_stale_plan(&error) {
+        connection.stale();
     }
-    member.node.sql(error)
+    member.node.error(SourceError::Sql(error))
 }

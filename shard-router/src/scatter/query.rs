@@ -14,6 +14,7 @@ use super::{Policy, RequireAll, Scatter, merge};
 use crate::error::Error;
 use crate::hash::{Column, quoted, slot_sql};
 use crate::router::Router;
+use crate::text::{Effect, Outline, outline};
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -35,8 +36,8 @@ impl<'a, P: Policy> ScatterFrom<'a, P> {
         Self { router, scatter, at }
     }
 
-    /// A `SELECT`, without `ORDER BY` and `LIMIT`, which are put around it. It runs on every
-    /// shard in a transaction that only reads.
+    /// A `SELECT`, without `ORDER BY` and `LIMIT`, which are put around it, and refused in it. It
+    /// runs on every shard in a transaction that only reads.
     pub fn query(self, sql: impl Into<String>, params: Params<'a>) -> ScatterQuery<'a, P> {
         ScatterQuery {
             from: self,
@@ -146,19 +147,13 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
                 None => return wrong("limit and offset are more than bigint can hold"),
             },
         };
-        let bare = self.order.is_empty() && limit.is_empty();
-        let sql = self.inner()?;
-        let sql = if bare {
-            sql
-        } else {
-            let order: Vec<_> = self.order.iter().map(OrderBy::sql).collect();
-            let order = if order.is_empty() {
-                String::new()
-            } else {
-                format!(" ORDER BY {}", order.join(", "))
-            };
-            format!("SELECT * FROM (\n{sql}\n) AS q{order}{limit}")
+        let order: Vec<_> = self.order.iter().map(OrderBy::sql).collect();
+        let order = match order.is_empty() {
+            true => String::new(),
+            false => format!(" ORDER BY {}", order.join(", ")),
         };
+        // Also without an order and a limit: what is in it can only be a SELECT then.
+        let sql = format!("SELECT * FROM (\n{}\n) AS q{order}{limit}", self.inner()?);
         let ScatterFrom { router, scatter, at } = self.from;
         Ok(Question { router, scatter, at, sql, params: self.params })
     }
@@ -166,7 +161,23 @@ impl<'a, P: Policy> ScatterQuery<'a, P> {
     /// The statement, of rows that the shard owns if that was asked for.
     fn inner(&self) -> Result<String, Error> {
         let wrong = |reason: String| Err(Error::Question { reason });
-        let sql = self.sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        let Outline { effect, statements, end, whole } = outline(&self.sql);
+        if !cfg!(broken = "scatter_text") {
+            if statements != 1 {
+                return wrong(format!("a scatter is one SELECT, and this is {statements}"));
+            }
+            if let Effect::Session(what) | Effect::Transaction(what) = effect {
+                return wrong(format!("a scatter only reads: leave out {what}"));
+            }
+            if let Some(whole) = whole {
+                return wrong(format!(
+                    "{whole} would be of each shard by itself: use `order_by`, `limit` and \
+                     `offset`, or put the statement into parentheses (`SELECT * FROM (…) AS x`) if \
+                     that is what you want"
+                ));
+            }
+        }
+        let sql = &self.sql[..end];
         let Some(names) = &self.owned_by else { return Ok(sql.into()) };
         let view = self.from.router.view();
         let (hash, key) = (view.topology.map().hash(), view.topology.key());
@@ -239,7 +250,8 @@ impl ScatterQuery<'_, RequireAll> {
         let span = debug_span!("shard_router.scatter");
         let gathered = ask::gather(&question, ask::stream).instrument(span).await?;
         let order = order_of(&order, &gathered)?;
-        Ok(MergedRows::new(gathered, order, limit, offset))
+        let patience = question.router.core.settings.pool.query_timeout;
+        Ok(MergedRows::new(gathered, order, limit, offset, patience))
     }
 }
 

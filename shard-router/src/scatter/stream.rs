@@ -1,11 +1,13 @@
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 use tokio_postgres::{Row, RowStream};
 
 use super::ask::{Coming, Gathered};
@@ -37,6 +39,9 @@ pub struct MergedRows {
     left: u64,
     skip: u64,
     over: bool,
+    /// How long one row may take.
+    patience: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
     /// Connections on their way back.
     ending: FuturesUnordered<BoxFuture<'static, ()>>,
     permit: Option<OwnedSemaphorePermit>,
@@ -53,6 +58,7 @@ impl MergedRows {
         order: Order,
         limit: u64,
         offset: u64,
+        patience: Duration,
     ) -> Self {
         let Gathered { view, answers, permit, .. } = gathered;
         let sources: Vec<_> = answers
@@ -71,6 +77,8 @@ impl MergedRows {
             left: limit,
             skip: offset,
             over: false,
+            patience,
+            sleep: None,
             ending: FuturesUnordered::new(),
             permit: Some(permit),
         }
@@ -80,7 +88,8 @@ impl MergedRows {
     ///
     /// # Errors
     ///
-    /// If a shard's rows end too early, or are out of order; nothing comes after that.
+    /// If a shard's rows end too early, are out of order, or the next one takes longer than
+    /// [`query_timeout`](crate::RouterBuilder::query_timeout); nothing comes after that.
     ///
     /// # Cancel safety
     ///
@@ -95,7 +104,13 @@ impl MergedRows {
         while let Some(source) = self.wanted.last().copied() {
             let Source { shard, open } = &mut self.sources[source];
             if let Some((rows, _)) = open {
-                match ready!(rows.as_mut().poll_next(cx)) {
+                let Poll::Ready(next) = rows.as_mut().poll_next(cx) else {
+                    let (shard, after) = (shard.clone(), self.patience);
+                    ready!(late(&mut self.sleep, after, cx));
+                    return Poll::Ready(Err(Error::Late { shard, after }));
+                };
+                self.sleep = None;
+                match next {
                     Some(Ok(row)) => {
                         let last = self.taken.as_ref();
                         let compare = |a: &Row, b: &Row| self.order.compare(a, b);
@@ -130,6 +145,18 @@ impl MergedRows {
         self.wanted.push(source);
         self.poll_row(cx)
     }
+}
+
+/// Ready when a row has been waited for too long.
+fn late(
+    sleep: &mut Option<Pin<Box<Sleep>>>,
+    after: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if cfg!(broken = "patient_stream") {
+        return Poll::Pending;
+    }
+    sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(after))).as_mut().poll(cx)
 }
 
 /// Ends the transaction, which has only read: if that fails, the connection is closed.

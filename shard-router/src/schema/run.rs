@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::map::ShardName;
 use crate::router::{Member, Router};
 use crate::source::{BoxConnection, Purpose, SourceError};
+use crate::text::{Effect, outline};
 
 /// One migrator at a time on each shard: "shar" and 3.
 const LOCK: &str = "SELECT pg_try_advisory_lock(8386093294336049155)";
@@ -106,10 +107,20 @@ impl<'a> Migrator<'a> {
         let view = self.router.view();
         let members = self.ordered(&view.members)?;
         let mut shards = Vec::new();
+        let mut outcome = Ok(());
         for member in &members {
-            shards.push(Target::connect(member, self.lock_timeout).await?);
+            match Target::connect(member, self.lock_timeout).await {
+                Ok(target) => shards.push(target),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        let outcome = self.run_on(&shards, migrations).await;
+        if outcome.is_ok() {
+            outcome = self.run_on(&shards, migrations).await;
+        }
+        // Also after an error: a second run would find its own locks.
         for shard in shards {
             shard.release().await;
         }
@@ -183,7 +194,8 @@ impl<'a> Migrator<'a> {
             let connection = member.node.connect(Purpose::Check).await?;
             connection.busy();
             let history = history(connection.client()).await;
-            let history = history.map_err(|error| member.node.sql(error))?;
+            let history =
+                history.map_err(|error| member.node.error(SourceError::Sql(error)))?;
             connection.idle();
             for (migration, state) in migrations.iter().zip(&mut states) {
                 let progress = progress_of(migration, &history, &member.node.name)?;
@@ -222,6 +234,17 @@ fn check_names(migrations: &[Migration]) -> Result<(), Error> {
             let reason = format!("two changes are called {:?}, or it is empty", migration.name);
             return Err(SchemaError::Invalid { reason }.into());
         }
+        if let (true, Effect::Transaction(what)) =
+            (migration.transaction, outline(&migration.sql).effect)
+            && !cfg!(broken = "own_commit")
+        {
+            let reason = format!(
+                "{} has a {what} of its own; it is run in a transaction already, so remove it, or \
+                 say that it is to be run without one",
+                migration.name
+            );
+            return Err(SchemaError::Invalid { reason }.into());
+        }
     }
     Ok(())
 }
@@ -254,25 +277,29 @@ struct Target<'a> {
     member: &'a Member,
     connection: BoxConnection,
     history: History,
+    /// Undoes what a change has set for its session.
+    reset: String,
 }
 
 impl<'a> Target<'a> {
     async fn connect(member: &'a Member, lock_timeout: Duration) -> Result<Self, Error> {
         let node = &member.node;
-        let connection = node.connect(Purpose::Check).await?;
-        // Until it is released, whoever drops it closes it, and with it the lock.
+        let connection = node.connect(Purpose::Transaction).await?;
+        // It is never given back: changes may leave anything in its session.
         connection.busy();
         let client = connection.client();
-        let sql = |error| node.sql(error);
+        let sql = |error| node.error(SourceError::Sql(error));
         let rows = client.query_typed(LOCK, &[]).await.map_err(sql)?;
         let locked = rows.first().map(|row| row.try_get(0)).transpose().map_err(sql)?;
         if locked != Some(true) {
             return Err(SchemaError::Locked { shard: node.name.clone() }.into());
         }
-        let set = format!("SET lock_timeout = {}", lock_timeout.as_millis().max(1));
-        client.batch_execute(&set).await.map_err(sql)?;
+        let reset = format!(
+            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET lock_timeout = {}",
+            lock_timeout.as_millis().clamp(1, i32::MAX as u128)
+        );
         let history = history(client).await.map_err(sql)?;
-        Ok(Self { member, connection, history })
+        Ok(Self { member, connection, history, reset })
     }
 
     fn name(&self) -> &ShardName {
@@ -283,8 +310,17 @@ impl<'a> Target<'a> {
         progress_of(migration, &self.history, self.name())
     }
 
-    async fn apply(&self, migration: &Migration) -> Result<(), tokio_postgres::Error> {
+    /// As if nobody had used it before.
+    async fn client(&self) -> Result<&Client, tokio_postgres::Error> {
         let client = self.connection.client();
+        if !cfg!(broken = "session_of_changes") {
+            client.batch_execute(&self.reset).await?;
+        }
+        Ok(client)
+    }
+
+    async fn apply(&self, migration: &Migration) -> Result<(), tokio_postgres::Error> {
+        let client = self.client().await?;
         let checksum = migration.checksum();
         let record = async |state: &str| {
             let phase = migration.phase.as_str();
@@ -308,14 +344,11 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Now, and not when the server notices that the connection is closed.
     async fn release(self) {
-        let client = self.connection.client();
-        let released = async {
-            client.batch_execute("RESET lock_timeout").await?;
-            client.batch_execute(UNLOCK).await
-        };
-        // Otherwise the connection is closed, which releases the lock as well.
-        if released.await.is_ok() {
+        // If this fails, the connection is gone, and with it the lock.
+        let _ = self.connection.client().batch_execute(UNLOCK).await;
+        if cfg!(broken = "session_of_changes") {
             self.connection.idle();
         }
     }
@@ -325,7 +358,8 @@ async fn compare(shards: &[Target<'_>]) -> Result<(), Error> {
     let mut first = None;
     for shard in shards {
         let catalogue = catalogue(shard.connection.client()).await;
-        let catalogue = catalogue.map_err(|error| shard.member.node.sql(error))?;
+        let catalogue =
+            catalogue.map_err(|error| shard.member.node.error(SourceError::Sql(error)))?;
         let Some((a, expected)) = &first else {
             first = Some((shard.name(), catalogue));
             continue;

@@ -107,6 +107,7 @@ trait Connection: Send + Sync {
     ) -> Boxed<'a, Result<Statement, tokio_postgres::Error>>;
     fn busy(&self);
     fn idle(&self);
+    fn stale(&self);
     fn committed(&self) -> Boxed<'_, Result<(), SourceError>>;
 }
 
@@ -128,6 +129,10 @@ impl<C: ShardConnection> Connection for C {
 
     fn idle(&self) {
         ShardConnection::idle(self);
+    }
+
+    fn stale(&self) {
+        ShardConnection::stale(self);
     }
 
     fn committed(&self) -> Boxed<'_, Result<(), SourceError>> {
@@ -155,6 +160,10 @@ impl BoxConnection {
 
     pub(crate) fn idle(&self) {
         self.0.idle();
+    }
+
+    pub(crate) fn stale(&self) {
+        self.0.stale();
     }
 
     pub(crate) fn committed(&self) -> Boxed<'_, Result<(), SourceError>> {

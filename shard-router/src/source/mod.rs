@@ -20,7 +20,7 @@ pub(crate) use self::boxed::{BoxConnection, BoxSource};
 #[cfg(feature = "toml")]
 pub(crate) use self::connect::Connected;
 pub(crate) use self::connect::{Connect, Tls};
-pub(crate) use self::pool::{Pool, PoolSettings, not_installed};
+pub(crate) use self::pool::{Pool, PoolSettings, is_over, not_installed};
 pub(crate) use self::stored::{Expected, STATE, Stored};
 
 /// What a connection is for.
@@ -34,7 +34,8 @@ pub enum Purpose {
     /// and for however long: otherwise scatters that have a connection here wait for
     /// others that have one elsewhere, for ever.
     Scatter,
-    /// The router's own look at what the shard stores.
+    /// The router's own look at what the shard stores. It should not have to wait for those
+    /// who use the shard.
     Check,
 }
 
@@ -110,7 +111,12 @@ pub trait ShardConnection: Send + Sync + 'static {
     /// Called when nothing is under way, and no transaction is open.
     fn idle(&self) {}
 
-    /// Called after a transaction was committed on it.
+    /// Called when the server has refused a prepared statement because what it reads has other
+    /// columns now. A source that keeps statements forgets all of them here, on every
+    /// connection to that server.
+    fn stale(&self) {}
+
+    /// Called after a transaction was committed on it, before [`idle`](Self::idle).
     ///
     /// # Errors
     ///
@@ -139,6 +145,9 @@ pub enum SourceError {
     },
     /// The server is not the shard.
     Refused(Refusal),
+    /// The statement, which begins so, would leave something behind on its connection. Nothing
+    /// was sent.
+    SessionState(&'static str),
 }
 
 impl From<tokio_postgres::Error> for SourceError {

@@ -11,18 +11,20 @@ use quick_cache::unsync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 use super::connect::{Connect, Connected, Driver};
 use super::stored::{Expected, STATE, Stored};
 use super::{Purpose, ShardConnection, ShardSource, SourceError};
-use crate::error::Refusal;
+use crate::error::{Refusal, is_stale_plan};
+use crate::text::{Effect, outline};
 
-/// `cached plan must not change result type`, after a schema change.
-const STALE_PLAN: &str = "0A000";
 const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_SCHEMA: &str = "3F000";
+/// Connections beside all others, for the router's own looks.
+const CHECKS: usize = 1;
 
 #[derive(Clone, Debug)]
 pub(crate) struct PoolSettings {
@@ -48,6 +50,8 @@ struct Shared {
     /// Tokio's is fair: whoever came first is served first.
     permits: Arc<Semaphore>,
     scatters: Arc<Semaphore>,
+    /// Looking at what a shard stores does not wait for those who use it.
+    checks: Arc<Semaphore>,
     /// The most recently used last: the others may grow old.
     idle: Mutex<Vec<(Box<Conn>, Instant)>>,
     /// Connections of an older generation are closed when they come back.
@@ -73,6 +77,7 @@ impl Pool {
             connect,
             permits: Arc::new(Semaphore::new(settings.size)),
             scatters: Arc::new(Semaphore::new(settings.scatters)),
+            checks: Arc::new(Semaphore::new(CHECKS)),
             settings,
             expected,
             idle: Mutex::new(Vec::new()),
@@ -95,7 +100,7 @@ impl Pool {
             born: Instant::now(),
             generation: shared.generation.load(Ordering::Acquire),
             statements: Mutex::new(Cache::new(shared.settings.statements.max(1))),
-            _driver: driver,
+            driver,
         })
     }
 
@@ -116,23 +121,24 @@ impl Pool {
 
     async fn acquire(&self, purpose: Purpose) -> Result<Lease, SourceError> {
         let shared = &self.0;
-        let queue = match purpose {
-            Purpose::Scatter if !cfg!(broken = "one_queue") => &shared.scatters,
-            _ => &shared.permits,
+        let PoolSettings { size, scatters, timeout: waited, .. } = shared.settings;
+        let (queue, size) = match purpose {
+            Purpose::Scatter if !cfg!(broken = "one_queue") => (&shared.scatters, scatters),
+            Purpose::Check if !cfg!(broken = "check_queue") => (&shared.checks, CHECKS),
+            _ => (&shared.permits, size),
         };
         let permit = match Arc::clone(queue).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let PoolSettings { size, timeout: waited, .. } = shared.settings;
                 let permit = timeout(waited, Arc::clone(queue).acquire_owned()).await;
                 let permit = permit.map_err(|_| SourceError::Full { size, waited })?;
                 permit.expect("the semaphore is never closed")
             }
         };
         let now = Instant::now();
-        let conn = match shared.reuse(now) {
-            Some(conn) => conn,
-            None => Box::new(Box::pin(self.open()).await?),
+        let (conn, now) = match shared.reuse(now) {
+            Some(conn) => (conn, now),
+            None => (Box::new(Box::pin(self.open()).await?), Instant::now()),
         };
         Ok(Lease {
             conn: Some(conn),
@@ -150,36 +156,47 @@ impl Pool {
         kind: Kind,
     ) -> Result<Answer, SourceError> {
         let lease = self.acquire(Purpose::Transaction).await?;
+        let conn = lease.conn();
         lease.busy();
+        conn.driver.done_by(lease.since.checked_add(self.0.settings.query_timeout));
         let asking = async {
-            let statement = lease.conn().statement(sql).await?;
-            let stale = |error: &tokio_postgres::Error| {
-                error.code().is_some_and(|code| code.code() == STALE_PLAN)
-            };
-            match lease.conn().run(&statement, params, kind).await {
+            match conn.run(&conn.lone_statement(sql).await?, params, kind).await {
                 // The server has refused the plan, and done nothing.
-                Err(error) if stale(&error) => {
-                    lease.conn().forget_statement(sql);
-                    let statement = lease.conn().statement(sql).await?;
-                    lease.conn().run(&statement, params, kind).await
+                Err(error) if is_stale_plan(&error) => {
+                    conn.forget_statement(sql);
+                    Ok(conn.run(&conn.lone_statement(sql).await?, params, kind).await?)
                 }
-                answer => answer,
+                answer => Ok(answer?),
             }
         };
-        let Ok(answer) = timeout(self.0.settings.query_timeout, asking).await else {
-            return Err(SourceError::OutcomeUnknown(None));
+        let answer: Result<Answer, SourceError> = asking.await;
+        conn.driver.done();
+        let over = match &answer {
+            Ok(_) | Err(SourceError::SessionState(_)) => true,
+            Err(SourceError::Sql(error)) => is_over(error),
+            Err(_) => false,
         };
-        if !answer.as_ref().err().is_some_and(tokio_postgres::Error::is_closed) {
+        if over {
             lease.idle();
+        } else if conn.driver.has_passed() {
+            return Err(SourceError::OutcomeUnknown(None));
         }
-        Ok(answer?)
+        answer
     }
 
     /// Closes what is idle, and what is in use when it comes back.
     pub(crate) fn retire(&self) {
-        self.0.generation.fetch_add(1, Ordering::AcqRel);
-        self.0.idle().clear();
+        self.0.retire();
     }
+}
+
+/// Whether nothing is under way any more on the connection of a statement that has failed, so
+/// that others may have it. Not after what the driver alone has to say: it may have stopped
+/// reading in the middle, as of a COPY.
+pub(crate) fn is_over(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(|error| error.parsed_severity());
+    let over = severity.is_some_and(|s| !matches!(s, Severity::Fatal | Severity::Panic));
+    over || (cfg!(broken = "reuse_broken") && !error.is_closed())
 }
 
 /// A server without our schema is no shard yet.
@@ -226,6 +243,11 @@ impl ShardSource for Pool {
 }
 
 impl Shared {
+    fn retire(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.idle().clear();
+    }
+
     fn reuse(&self, now: Instant) -> Option<Box<Conn>> {
         let PoolSettings { idle_timeout, max_lifetime, .. } = self.settings;
         let mut idle = self.idle();
@@ -272,10 +294,25 @@ pub(crate) struct Conn {
     born: Instant,
     generation: u64,
     statements: Mutex<Cache<Arc<str>, Statement>>,
-    _driver: Driver,
+    driver: Driver,
 }
 
 impl Conn {
+    /// As [`statement`](Self::statement), of one that leaves nothing behind.
+    async fn lone_statement(&self, sql: &str) -> Result<Statement, SourceError> {
+        if let Some(statement) = self.statements().get(sql) {
+            return Ok(statement.clone());
+        }
+        match outline(sql).effect {
+            Effect::Transaction(what) | Effect::Session(what)
+                if !cfg!(broken = "session_state") =>
+            {
+                Err(SourceError::SessionState(what))
+            }
+            _ => Ok(self.statement(sql).await?),
+        }
+    }
+
     /// The statement for `sql`, prepared once on this connection.
     async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements().get(sql) {
@@ -340,6 +377,12 @@ impl ShardConnection for Lease {
 
     fn idle(&self) {
         self.busy.store(false, Ordering::Release);
+    }
+
+    fn stale(&self) {
+        if !cfg!(broken = "stale_plans") {
+            self.pool.retire();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 
-use super::{Topology, TopologyError};
+use super::{Topology, TopologyError, config};
 use crate::source::{Connect, Connected, Tls};
 
 pub(crate) const CHANNEL: &str = "shard_router_topology";
@@ -18,7 +18,8 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(8386093294336049154)";
 const TABLE: &str = "CREATE SCHEMA IF NOT EXISTS shard_router; \
     CREATE TABLE IF NOT EXISTS shard_router.topology ( \
         epoch bigint PRIMARY KEY, body text NOT NULL, published timestamptz NOT NULL DEFAULT now())";
-const LATEST: &str = "SELECT body FROM shard_router.topology ORDER BY epoch DESC LIMIT 1";
+const LATEST: &str =
+    "SELECT body, epoch FROM shard_router.topology ORDER BY epoch DESC LIMIT 1";
 
 /// Topologies in a table `shard_router.topology`, one row for each epoch, the last of which
 /// holds. A router that [watches](crate::Router::watch) it takes over each new one.
@@ -44,7 +45,10 @@ impl fmt::Debug for SecretConfig {
 #[non_exhaustive]
 pub enum ControlError {
     /// The connection string is none.
-    Config(tokio_postgres::Error),
+    Config {
+        /// Why not.
+        reason: String,
+    },
     /// It could not be reached in time.
     Late(Duration),
     /// The server's error, or the connection's.
@@ -65,7 +69,7 @@ pub enum ControlError {
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(_) => f.write_str("the control table's connection string is none"),
+            Self::Config { reason } => write!(f, "the control table's connection: {reason}"),
             Self::Late(after) => write!(f, "the control table did not answer in {after:?}"),
             Self::Sql(_) => f.write_str("the control table could not be used"),
             Self::Topology(error) => write!(f, "the control table holds no topology: {error}"),
@@ -83,7 +87,7 @@ impl fmt::Display for ControlError {
 impl std::error::Error for ControlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Config(error) | Self::Sql(error) => Some(error),
+            Self::Sql(error) => Some(error),
             Self::Topology(error) => Some(error),
             _ => None,
         }
@@ -103,7 +107,7 @@ impl ControlTable {
     ///
     /// A text that is none.
     pub fn new(connection: &str) -> Result<Self, ControlError> {
-        let config = connection.parse().map_err(ControlError::Config)?;
+        let config = config(connection).map_err(|reason| ControlError::Config { reason })?;
         Ok(Self {
             config: SecretConfig(Box::new(config)),
             connect: Arc::new(Tls(NoTls)),
@@ -183,5 +187,11 @@ impl ControlTable {
 pub(crate) async fn read(client: &Client) -> Result<Topology, ControlError> {
     let rows = client.query_typed(LATEST, &[]).await?;
     let row = rows.first().ok_or(ControlError::Empty)?;
-    Topology::from_toml(row.try_get(0)?).map_err(ControlError::Topology)
+    let topology = Topology::from_toml(row.try_get(0)?).map_err(ControlError::Topology)?;
+    let (stored, written) = (row.try_get::<_, i64>(1)?, topology.map().epoch());
+    if u64::try_from(stored) != Ok(written.number()) {
+        let reason = format!("it is {written} in the text of the row of epoch {stored}");
+        return Err(ControlError::Topology(TopologyError::setting("epoch", reason)));
+    }
+    Ok(topology)
 }

@@ -117,6 +117,47 @@ impl fmt::Display for TopologyError {
 
 impl error::Error for TopologyError {}
 
+/// Reads a connection string. The parser's errors show pieces of it, which may be of a password.
+#[cfg(feature = "postgres")]
+pub(crate) fn config(text: &str) -> Result<tokio_postgres::Config, String> {
+    /// Options of libpq that the driver does not have.
+    const OTHERS: &[&str] = &[
+        "client_encoding",
+        "fallback_application_name",
+        "gssencmode",
+        "krbsrvname",
+        "passfile",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "service",
+        "sslcert",
+        "sslcompression",
+        "sslcrl",
+        "sslkey",
+        "sslpassword",
+        "sslrootcert",
+        "sslsni",
+    ];
+    let config: tokio_postgres::Config = text.parse().map_err(|error: tokio_postgres::Error| {
+        let cause = error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let other = OTHERS.iter().find(|option| cause.contains(&format!("`{option}`")));
+        if cause.starts_with("invalid value for option") || cfg!(broken = "shown_connection") {
+            format!("it is no connection string: {cause}")
+        } else if let Some(option) = other {
+            format!("it is no connection string: the driver has no option `{option}`")
+        } else {
+            "it is no connection string, which is a URL, or `host=… user=…` with options that the \
+             driver has, and quotes (`'`) around values with blanks"
+                .into()
+        }
+    })?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err("it names no host".into());
+    }
+    Ok(config)
+}
+
 impl From<MapError> for TopologyError {
     fn from(error: MapError) -> Self {
         Self::Map(error)

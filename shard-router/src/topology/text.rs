@@ -55,7 +55,7 @@ fn pg() -> String {
 
 pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
     let document: Document = toml::from_str(text)
-        .map_err(|error| TopologyError::Text { reason: error.to_string().trim_end().into() })?;
+        .map_err(|error| TopologyError::Text { reason: without_secrets(text, &error) })?;
     let number = document.epoch;
     let epoch = Epoch::new(number).ok_or(MapError::Epoch { number })?;
     let map = slots(&document.shards, epoch)?;
@@ -71,7 +71,9 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
     for shard in document.shards {
         let connection = match (shard.connection, shard.connection_env) {
             (Some(text), None) => Connection::Text(text),
-            (None, Some(name)) => Connection::Env(name),
+            (None, Some(name)) => Connection::Env(variable(name, || {
+                format!("shards.{}.connection_env", shard.name)
+            })?),
             (None, None) => continue,
             (Some(_), Some(_)) => {
                 return Err(TopologyError::setting(
@@ -86,6 +88,35 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
         topology = topology.table(table.name, table.key)?;
     }
     Ok(topology)
+}
+
+/// What is wrong and where, without the line, and without the values that the parser quotes.
+fn without_secrets(text: &str, error: &toml::de::Error) -> String {
+    if cfg!(broken = "shown_lines") {
+        return error.to_string();
+    }
+    let message = error.message();
+    let quoted = message.find("string \"").zip(message.rfind('"'));
+    let message = match quoted {
+        Some((from, to)) => format!("{}string{}", &message[..from], &message[to + 1..]),
+        None => message.into(),
+    };
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before.map(|before| before.matches('\n').count() + 1) {
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
+    }
+}
+
+/// The name of a variable, and not what somebody has written there instead.
+fn variable(name: String, setting: impl FnOnce() -> String) -> Result<String, TopologyError> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(fine) || name.as_bytes()[0].is_ascii_digit() {
+        let reason = "it names a variable of the environment, by letters, digits and `_`; the text \
+             itself belongs into that variable";
+        return Err(TopologyError::setting(setting(), reason));
+    }
+    Ok(name)
 }
 
 fn slots(shards: &[Shard], epoch: Epoch) -> Result<SlotMap, TopologyError> {
@@ -132,7 +163,8 @@ fn hash(name: &str, secret: Option<&str>) -> Result<SlotHash, TopologyError> {
             let variable = secret.ok_or_else(|| {
                 TopologyError::setting(setting, "name the variable that holds the secret")
             })?;
-            let raw = std::env::var(variable)
+            let variable = self::variable(variable.into(), || setting.into())?;
+            let raw = std::env::var(&variable)
                 .ok()
                 .and_then(|text| crate::UuidBytes::parse_hex(&text))
                 .ok_or_else(|| {

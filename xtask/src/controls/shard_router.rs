@@ -141,4 +141,166 @@ pub(super) const CONTROLS: &[Control] = &[
             "schema::shards_that_end_with_different_schemas_are_named",
         ),
     },
+    Control {
+        krate: "shard-router",
+        broken: "session_state",
+        protection: "a statement that begins a transaction or keeps something in its session is refused by itself",
+        test: Test::live(
+            "shard_router",
+            "sessions::a_statement_cannot_begin_a_transaction_for_the_next_caller",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "blind_commit",
+        protection: "a commit of what was rolled back is an error, whoever has heard of the failure",
+        test: Test::live(
+            "shard_router",
+            "sessions::a_commit_of_what_was_rolled_back_is_an_error",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "reuse_broken",
+        protection: "a connection that the driver has stopped reading in the middle is not reused",
+        test: Test::live("shard_router", "sessions::a_copy_does_not_take_the_connection_along"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "stale_plans",
+        protection: "statements that a schema change has made stale are prepared anew everywhere",
+        test: Test::live(
+            "shard_router",
+            "sessions::a_schema_change_is_noticed_by_transactions_and_scatters",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "check_queue",
+        protection: "looking at a shard does not wait for those who use it",
+        test: Test::live("shard_router", "pressure::a_busy_pool_is_no_shard_that_is_down"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "idle_evidence",
+        protection: "an idle connection is no evidence that its server answers",
+        test: Test::live(
+            "shard_router",
+            "pressure::transactions_and_scatters_open_the_breaker_too",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "late_is_fine",
+        protection: "scatters that are not answered open the breaker",
+        test: Test::live(
+            "shard_router",
+            "pressure::transactions_and_scatters_open_the_breaker_too",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "each_looks",
+        protection: "those who wait for a look at a silent shard share what it finds",
+        test: Test::live("shard_router", "pressure::many_callers_of_a_silent_shard_wait_once"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "kept_handle",
+        protection: "a handle that is kept asks its shard again",
+        test: Test::live("shard_router", "pressure::a_kept_handle_looks_again"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "patient_query",
+        protection: "a statement on a silent server ends",
+        test: Test::live(
+            "shard_router",
+            "pressure::a_statement_on_a_silent_server_ends_in_time",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "patient_transaction",
+        protection: "a transaction on a silent server ends",
+        test: Test::live("shard_router", "pressure::a_transaction_on_a_silent_server_ends"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "patient_stream",
+        protection: "a stream from a silent server ends",
+        test: Test::live("shard_router", "pressure::a_stream_from_a_silent_server_ends"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "batch_admission",
+        protection: "a batch begins no work on a shard that was not looked at",
+        test: Test::live(
+            "shard_router",
+            "pressure::a_batch_begins_no_work_before_its_shard_was_looked_at",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "one_epoch",
+        protection: "of two plans of one map, one is installed",
+        test: Test::live(
+            "shard_router",
+            "refusals::two_plans_of_one_map_are_not_both_installed",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "other_owners",
+        protection: "a shard must own what the map of its epoch says",
+        test: Test::live("shard_router", "refusals::another_map_of_the_same_epoch_is_refused"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "varchar_length",
+        protection: "a column that stores another key than it was given is refused",
+        test: Test::live("shard_router", "refusals::columns_that_cannot_be_keys"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "watch_churn",
+        protection: "a bad topology does not end the listening to better ones",
+        test: Test::live("shard_router", "control::a_bad_topology_does_not_end_the_listening"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "scatter_text",
+        protection: "a scatter's text is one SELECT without what would be of each shard by itself",
+        test: Test::live("shard_router", "scatter::the_text_of_a_scatter"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "own_commit",
+        protection: "a schema change has no COMMIT of its own",
+        test: Test::live(
+            "shard_router",
+            "schema::a_change_with_a_commit_of_its_own_is_refused",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "session_of_changes",
+        protection: "a schema change sets nothing for the next, nor for who has the connection then",
+        test: Test::live(
+            "shard_router",
+            "schema::a_change_does_not_set_the_session_of_the_next",
+        ),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "shown_lines",
+        protection: "an error of a topology's text shows no line of it",
+        test: Test::shard_router("topology", "no_error_shows_a_secret"),
+    },
+    Control {
+        krate: "shard-router",
+        broken: "shown_connection",
+        protection: "an error of a connection string shows nothing of it",
+        test: Test::shard_router("topology", "no_connection_string_is_shown"),
+    },
 ];

@@ -4,7 +4,7 @@ use clap::Args;
 use shard_router::{Router, ShardReport, ShardState};
 
 use crate::keys::read;
-use crate::{Outcome, print_json};
+use crate::{Outcome, print_json, with_causes};
 
 #[derive(Args)]
 pub(crate) struct Check {
@@ -42,14 +42,11 @@ impl Check {
             router.install().await?;
         }
         let rows: Vec<Row> = router.check().await.into_iter().map(row).collect();
-        let bad = rows.iter().filter(|row| !row.ok).count();
+        let (bad, of) = (rows.iter().filter(|row| !row.ok).count(), rows.len());
         if self.json {
             print_json(&rows)?;
         } else {
-            println!(
-                "{:20} {:>8} {:>8} {:>10}  state",
-                "shard", "epoch", "slots", "PostgreSQL"
-            );
+            say!("{:20} {:>8} {:>8} {:>10}  state", "shard", "epoch", "slots", "PostgreSQL");
             for row in rows {
                 let Row { shard, epoch, slots, version, read_only, error, .. } = row;
                 let state = error.unwrap_or_else(|| {
@@ -58,7 +55,7 @@ impl Check {
                 let number = |number: Option<u64>| {
                     number.map_or_else(|| "-".into(), |number| number.to_string())
                 };
-                println!(
+                say!(
                     "{shard:20} {:>8} {:>8} {:>10}  {state}",
                     number(epoch),
                     number(slots.map(u64::from)),
@@ -67,7 +64,7 @@ impl Check {
             }
         }
         if bad > 0 {
-            return Err(format!("{bad} shards cannot be used as they are").into());
+            return Err(format!("{bad} of {of} shards cannot be used as they are").into());
         }
         Ok(())
     }
@@ -86,9 +83,7 @@ fn row(report: ShardReport) -> Row {
             error: None,
         },
         Err(error) => {
-            use std::error::Error as _;
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let error = Some(format!("{error}{cause}"));
+            let error = Some(with_causes(&error));
             Row {
                 shard,
                 ok: false,

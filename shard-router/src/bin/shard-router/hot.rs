@@ -42,15 +42,15 @@ impl Hot {
         for shard in shards {
             let advice = shard.advice();
             let HotShard { shard, seen, slots, keys, .. } = shard;
-            println!("{shard}: {seen} keys");
+            say!("{shard}: {seen} keys");
             for slot in slots {
-                println!("  slot {:<30} {:>10}", slot.item.to_string(), slot.count);
+                say!("  slot {:<30} {:>10}", slot.item.to_string(), slot.count);
             }
             for key in keys {
-                println!("  key  {:<30} {:>10}", key.item, key.count);
+                say!("  key  {:<30} {:>10}", key.item, key.count);
             }
             if let Some(advice) = advice {
-                println!("  {advice}");
+                say!("  {advice}");
             }
         }
         Ok(())

@@ -100,9 +100,9 @@ impl Where {
         if self.json {
             return print_json(&places);
         }
-        println!("{:32} {:>6}  shard ({})", "key", "slot", map.hash());
+        say!("{:32} {:>6}  shard ({})", "key", "slot", map.hash());
         for Place { key, slot, shard } in places {
-            println!("{key:32} {slot:>6}  {shard}");
+            say!("{key:32} {slot:>6}  {shard}");
         }
         Ok(())
     }

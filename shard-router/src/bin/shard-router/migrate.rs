@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,7 +39,13 @@ impl Migrate {
             .lock_timeout(Duration::from_millis(self.lock_timeout))
             .on_progress(|applied| {
                 let (name, shard) = (applied.migration.name(), applied.shard);
-                println!("{name}: done on {shard} ({} of {})", applied.done, applied.of);
+                // That nobody reads it any more is no reason to stop.
+                let _ = writeln!(
+                    std::io::stdout(),
+                    "{name}: done on {shard} ({} of {})",
+                    applied.done,
+                    applied.of
+                );
             });
         if let Some(canary) = self.canary {
             migrator = migrator.canary(canary);
@@ -48,7 +55,7 @@ impl Migrate {
         }
         if !self.status {
             migrator.run(&migrations).await?;
-            println!(
+            say!(
                 "{} changes are done on all shards, whose schemas are the same",
                 migrations.len()
             );
@@ -64,7 +71,7 @@ impl Migrate {
                 .iter()
                 .map(|(shard, progress)| format!("{shard} {progress}"))
                 .collect();
-            println!("{:32} {:10} {}", state.name, state.phase.as_str(), shards.join(", "));
+            say!("{:32} {:10} {}", state.name, state.phase.as_str(), shards.join(", "));
         }
         Ok(())
     }

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -63,17 +64,17 @@ impl Plan {
         };
         let plan = self.plan(&map)?;
         if let (true, Some(topology)) = (self.toml, topology) {
-            print!("{}", topology.with_map(plan.map().clone())?.to_toml());
+            write!(std::io::stdout(), "{}", topology.with_map(plan.map().clone())?.to_toml())?;
             return Ok(());
         }
         let compared = compare(plan.before(), plan.map())?;
         if self.json {
             return print_json(&Report { plan: &plan, compared });
         }
-        println!("{plan}");
-        println!("moved, of {KEYS} keys, by strategy:");
+        say!("{plan}");
+        say!("moved, of {KEYS} keys, by strategy:");
         for Compared { strategy, moved_percent } in compared {
-            println!("{strategy:12} {moved_percent:>8.2} %");
+            say!("{strategy:12} {moved_percent:>8.2} %");
         }
         Ok(())
     }

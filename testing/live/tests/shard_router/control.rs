@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shard_router::{ControlError, ControlTable, Router, Topology};
 
-use crate::bed::{Bed, DEADLINE, count_of, fill, user_on};
+use crate::bed::{Bed, DEADLINE, count_of, fill, order, user_on};
 
 #[tokio::test]
 async fn a_published_topology_is_taken_over_by_all_who_watch() {
@@ -87,6 +87,88 @@ async fn a_bad_topology_in_the_table_changes_nothing() {
     }
     assert_eq!(router.map().epoch().number(), 1);
     assert_eq!(count_of(&router, 1).await.unwrap(), 0);
+}
+
+/// It is listened to as before, so that the next one is heard at once.
+#[tokio::test]
+async fn a_bad_topology_does_not_end_the_listening() {
+    let bed = Bed::databases(1).await;
+    let link = testbed::link::Link::to(bed.servers[0].addr()).unwrap();
+    let control = ControlTable::new(&bed.servers[0].url()).unwrap();
+    control.publish(&bed.topology()).await.unwrap();
+    let router = bed.router().await;
+    router.watch(ControlTable::new(&bed.servers[0].url_at(link.addr())).unwrap());
+    testbed::eventually(DEADLINE, async || link.connections() == 1).await;
+    let client = bed.servers[0].client().await.unwrap();
+    let plan = router.map().plan().reweight("a", 2).build().unwrap();
+    let next = bed.topology_of(plan.map().clone()).to_toml();
+    let insert = "INSERT INTO shard_router.topology (epoch, body) VALUES ($1, $2)";
+    // Of the second, the text is of another epoch than its row.
+    for (epoch, body) in [(2_i64, "shards = 7"), (3, next.as_str())] {
+        client.execute(insert, &[&epoch, &body]).await.unwrap();
+        client.batch_execute("NOTIFY shard_router_topology").await.unwrap();
+        let failures = u64::try_from(epoch).unwrap() - 1;
+        testbed::eventually(DEADLINE, async || router.stats().reload_failures >= failures)
+            .await;
+    }
+    assert_eq!(router.map().epoch().number(), 1);
+    client.batch_execute("DELETE FROM shard_router.topology WHERE epoch > 1").await.unwrap();
+    let failures = router.stats().reload_failures;
+    control.publish(&bed.topology_of(plan.map().clone())).await.unwrap();
+    testbed::eventually(DEADLINE, async || router.map().epoch().number() == 2).await;
+    assert!(router.stats().reload_failures <= failures + 1);
+    assert_eq!(link.accepted(), 1, "over one connection");
+}
+
+/// Under load, a change of the map costs errors that say so, and no row is where it should not
+/// be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_changes_under_load() {
+    let bed = Bed::databases(3).await;
+    let control = ControlTable::new(&bed.servers[0].url()).unwrap();
+    let map = shard_router::SlotMap::even(["a", "b"]).unwrap();
+    let first = bed.topology_of(map);
+    control.publish(&first).await.unwrap();
+    let router = Router::builder(first.clone()).build().unwrap();
+    router.install().await.unwrap();
+    router.watch(control.clone());
+    let plan = first.map().plan().add_shard("c", 1).build().unwrap();
+    let next = first.with_map(plan.map().clone()).unwrap().shard("c", &bed.urls[2]).unwrap();
+    // Those whose slots stay: there is nothing to move.
+    let stays = |user: &i64| plan.before().shard_of(user) == plan.map().shard_of(user);
+    let users: Vec<i64> = (0..).filter(stays).take(200).collect();
+    let tasks = (0..4_i64).map(|task| {
+        let (router, users) = (router.clone(), users.clone());
+        tokio::spawn(async move {
+            let (mut round, mut refused) = (0_i64, 0);
+            while router.map().epoch().number() == 1 || round < 400 {
+                let user = users[usize::try_from(round).unwrap() % users.len()];
+                let id = (task << 32) + round;
+                match order(&router, id, user, 1).await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        assert!(matches!(error, shard_router::Error::Epoch { .. }), "{error}");
+                        refused += 1;
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+                round += 1;
+            }
+            (round, refused)
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let setup = Router::builder(next.clone()).build().unwrap();
+    setup.install_after_moving_rows().await.unwrap();
+    control.publish(&next).await.unwrap();
+    let mut written = 0;
+    for task in tasks {
+        let (rounds, refused) = task.await.unwrap();
+        written += u64::try_from(rounds - refused).unwrap();
+    }
+    let scatter = router.scatter(shard_router::Scatter::require_all());
+    let all = scatter.query("SELECT user_id FROM orders", &[]);
+    assert_eq!(all.owned_by(["user_id"]).count().await.unwrap(), written);
 }
 
 /// Nothing of a watch is left when its router is gone.

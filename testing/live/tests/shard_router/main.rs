@@ -5,11 +5,15 @@
 
 mod agreement;
 mod bed;
+mod cli;
 mod control;
 mod faults;
 mod order;
+mod pooled;
+mod pressure;
 mod queries;
 mod refusals;
 mod replica;
 mod scatter;
 mod schema;
+mod sessions;

@@ -38,6 +38,47 @@ async fn exchanged_connection_strings() {
     assert!(router.install().await.is_err(), "nor can they be made the other");
 }
 
+/// An address that leads to another shard from one moment to the next, however short ago it was
+/// looked at.
+#[tokio::test]
+async fn a_server_that_becomes_another_shard() {
+    let bed = Bed::servers(2).await;
+    bed.router().await;
+    let router = bed.builder().recheck(Duration::from_secs(600)).build().unwrap();
+    let user = user_on(&router, "a");
+    count_of(&router, user).await.unwrap();
+    let rename = "UPDATE shard_router.state SET shard = 'b'";
+    bed.client(0).await.batch_execute(rename).await.unwrap();
+    bed.servers[0].kill().await.unwrap();
+    bed.servers[0].restart().await.unwrap();
+    testbed::eventually(crate::bed::DEADLINE, async || {
+        let outcome = count_of(&router, user).await;
+        assert!(outcome.is_err(), "it was asked");
+        matches!(outcome, Err(Error::Refused { reason: Refusal::OtherShard { .. }, .. }))
+    })
+    .await;
+    let scatter = router.scatter(shard_router::Scatter::require_all());
+    let error = scatter.query("SELECT 1", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("may have been exchanged"), "{error}");
+}
+
+/// An install that has nothing to do writes nothing.
+#[tokio::test]
+async fn a_second_install_changes_nothing() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    let client = bed.client(0).await;
+    let versions = async || {
+        let sql = "SELECT string_agg(x, ',' ORDER BY x) FROM (SELECT xmin::text AS x FROM \
+            shard_router.state UNION ALL SELECT xmin::text FROM shard_router.owned) AS q";
+        client.query_one(sql, &[]).await.unwrap().get::<_, String>(0)
+    };
+    let before = versions().await;
+    router.install().await.unwrap();
+    router.install_after_moving_rows().await.unwrap();
+    assert_eq!(versions().await, before);
+}
+
 #[tokio::test]
 async fn another_hash_and_another_key() {
     let bed = Bed::databases(2).await;
@@ -86,8 +127,14 @@ async fn columns_that_cannot_be_keys() {
         .batch_execute(
             "CREATE TABLE nullable (k text); CREATE TABLE blank (k char(8) NOT NULL); \
              CREATE TABLE number (k bigint NOT NULL); \
-             CREATE TABLE fine (k varchar(20) NOT NULL); \
+             CREATE TABLE short (k varchar(20) NOT NULL); \
+             CREATE TABLE fine (k varchar NOT NULL); \
              CREATE DOMAIN tenant AS text; CREATE TABLE domain (k tenant NOT NULL); \
+             CREATE DOMAIN cut AS varchar(5); CREATE TABLE cuts (k cut NOT NULL); \
+             CREATE DOMAIN padded AS char(5); CREATE TABLE pads (k padded NOT NULL); \
+             CREATE TABLE decimal (k numeric NOT NULL); \
+             CREATE EXTENSION citext; CREATE TABLE loose_case (k citext NOT NULL); \
+             CREATE DOMAIN name AS citext; CREATE TABLE names (k public.name NOT NULL); \
              UPDATE shard_router.state SET key = 'text'",
         )
         .await
@@ -106,6 +153,12 @@ async fn columns_that_cannot_be_keys() {
         ("number", "it is a int8 where the key is a text"),
         ("loose", "its collation is not deterministic"),
         ("missing", "there is no such table or column"),
+        ("short", "cuts blanks off longer texts"),
+        ("cuts", "cuts blanks off longer texts"),
+        ("pads", "char(n) hashes without the blanks"),
+        ("decimal", "it is a numeric where the key is a text"),
+        ("loose_case", "citext takes texts for equal"),
+        ("names", "citext takes texts for equal"),
         ("fine", ""),
         ("domain", ""),
     ] {
@@ -122,6 +175,51 @@ async fn columns_that_cannot_be_keys() {
         let report = &router.check().await[0];
         assert!(report.state.as_ref().unwrap_err().to_string().contains(expected));
     }
+}
+
+/// Why varchar(n) is refused: it stores another text than the one that was routed.
+#[tokio::test]
+async fn a_varchar_of_a_length_changes_keys() {
+    let bed = Bed::databases(1).await;
+    let client = bed.client(0).await;
+    client.batch_execute("CREATE TABLE short (k varchar(3) NOT NULL)").await.unwrap();
+    client.execute("INSERT INTO short VALUES ($1)", &[&"abc  "]).await.unwrap();
+    let stored: String = client.query_one("SELECT k FROM short", &[]).await.unwrap().get(0);
+    assert_eq!(stored, "abc");
+    assert_ne!(bed.map().slot("abc"), bed.map().slot("abc  "));
+}
+
+/// A map of the same epoch with other owners, as of a file that was edited: it would send keys to
+/// wrong shards for good.
+#[tokio::test]
+async fn another_map_of_the_same_epoch_is_refused() {
+    let bed = Bed::databases(2).await;
+    bed.router().await;
+    let map = SlotMap::weighted([("a", 2), ("b", 1)]).unwrap();
+    let other = Router::builder(bed.topology_of(map)).build().unwrap();
+    for shard in ["a", "b"] {
+        let reason = refusal(&other, shard).await;
+        assert!(reason.to_string().contains("at one epoch"), "{reason}");
+    }
+    assert!(other.install().await.is_err());
+}
+
+/// Two plans of one map have one epoch, and other owners: the second is refused, whatever is
+/// said of rows.
+#[tokio::test]
+async fn two_plans_of_one_map_are_not_both_installed() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    let map = router.map();
+    let plan = |weight| map.plan().reweight("a", weight).build().unwrap().map().clone();
+    let one = Router::builder(bed.topology_of(plan(2))).build().unwrap();
+    one.install_after_moving_rows().await.unwrap();
+    one.install_after_moving_rows().await.unwrap();
+    let other = Router::builder(bed.topology_of(plan(3))).build().unwrap();
+    let error = other.install_after_moving_rows().await.unwrap_err();
+    assert!(error.to_string().contains("two maps were planned from one"), "{error}");
+    assert_eq!(count_of(&one, 1).await.unwrap(), 0);
+    assert!(one.check().await.iter().all(|report| report.state.is_ok()));
 }
 
 /// Keys of every kind reach the row that they were written with.
@@ -235,6 +333,7 @@ async fn a_slot_that_the_shard_does_not_own() {
     let bed = Bed::databases(2).await;
     let router = bed.router().await;
     let user = user_on(&router, "a");
+    count_of(&router, user).await.unwrap();
     let a = bed.client(0).await;
     a.batch_execute("DELETE FROM shard_router.owned").await.unwrap();
     let error = router
@@ -258,6 +357,11 @@ async fn settings_that_cannot_be_are_refused_at_build() {
     let cases = [
         (Router::builder(topology()).pool_size(0).build(), "pool_size"),
         (Router::builder(topology()).scatters(0).build(), "scatters"),
+        (Router::builder(topology()).query_timeout(Duration::ZERO).build(), "query_timeout"),
+        (
+            Router::builder(topology()).connect_timeout(Duration::ZERO).build(),
+            "connect_timeout",
+        ),
         (Router::builder(topology()).pool_size_of("c", 1).build(), "no shard called \"c\""),
         (
             Router::builder(Topology::new(map(), [KeyType::Int]).unwrap()).build(),

@@ -238,7 +238,8 @@ async fn scatters_do_not_lock_each_other_out() {
     }
     let scatter = Scatter::require_all().deadline(Duration::from_millis(100));
     let error = router.scatter(scatter).query(ALL, &[]).count().await.unwrap_err();
-    assert!(error.to_string().contains("raise `scatters`"), "{error}");
+    assert!(matches!(error, Error::ScattersBusy { size: 1, .. }), "{error}");
+    assert!(error.to_string().contains("raise `scatters`") && error.is_transient(), "{error}");
     drop(stream);
     assert_eq!(count(&router).await.unwrap(), 40);
 }
@@ -299,4 +300,129 @@ async fn every_shard_of_the_map_is_asked() {
     let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     names.sort();
     assert_eq!(names, NAMES);
+}
+
+/// What is written is what is asked, whatever is behind it; what would be of each shard by itself
+/// is refused.
+#[tokio::test]
+async fn the_text_of_a_scatter() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    fill(&router, 20).await;
+    let ask = |sql: &'static str| router.scatter(Scatter::require_all()).query(sql, &[]);
+    for sql in [
+        "SELECT id FROM orders;",
+        "SELECT id FROM orders; -- all of them",
+        "/* all */ SELECT id FROM orders /* ; */ ;;\n",
+        "WITH x AS (SELECT id FROM orders) SELECT id FROM x -- end",
+        "(SELECT id FROM orders)",
+        "SELECT id FROM orders UNION SELECT id FROM orders",
+        "SELECT id FROM (SELECT * FROM orders ORDER BY at LIMIT 1000) AS x",
+    ] {
+        assert_eq!(ask(sql).await.unwrap().len(), 20, "{sql}");
+        assert_eq!(ask(sql).count().await.unwrap(), 20, "{sql}");
+        let ordered = ask(sql).order_by([asc("id")]).limit(3).await.unwrap();
+        assert_eq!(ordered.iter().map(|row| row.get::<_, i64>(0)).sum::<i64>(), 3, "{sql}");
+    }
+    for (sql, hint) in [
+        ("SELECT id FROM orders LIMIT 5", "LIMIT would be of each shard"),
+        ("SELECT id FROM orders ORDER BY id", "ORDER BY would be"),
+        ("SELECT id FROM orders OFFSET 1", "OFFSET would be"),
+        ("SELECT 1; SELECT 2", "this is 2"),
+        (" -- nothing", "this is 0"),
+        ("COMMIT", "leave out COMMIT"),
+        ("SELECT pg_advisory_lock(1)", "leave out pg_advisory_lock"),
+    ] {
+        let errors = [ask(sql).await.map(drop), ask(sql).count().await.map(drop)];
+        for error in errors {
+            let Err(Error::Question { reason }) = error else { panic!("{sql}: {error:?}") };
+            assert!(reason.contains(hint), "{sql}: {reason}");
+        }
+    }
+    // What would write does not, and says so by the server's word.
+    for sql in [
+        "SELECT * FROM orders FOR UPDATE",
+        "WITH x AS (DELETE FROM orders RETURNING id) SELECT id FROM x",
+        "DELETE FROM orders RETURNING id",
+        "SELECT nextval('s')",
+        "SELECT 1) AS q; DELETE FROM orders; SELECT (1",
+    ] {
+        bed.client(0).await.batch_execute("CREATE SEQUENCE IF NOT EXISTS s").await.unwrap();
+        bed.client(1).await.batch_execute("CREATE SEQUENCE IF NOT EXISTS s").await.unwrap();
+        let error = ask(sql).await.unwrap_err();
+        assert!(error.code().is_some() || matches!(error, Error::Question { .. }), "{error}");
+        assert_eq!(ask(ALL).count().await.unwrap(), 20, "{sql}");
+    }
+}
+
+/// Numbers at their ends, over shards of which some have no row.
+#[tokio::test]
+async fn aggregates_at_their_ends() {
+    let bed = Bed::databases(3).await;
+    let router = bed.router().await;
+    for shard in 0..3 {
+        let sql = "CREATE TABLE n (f double precision, i bigint, n numeric, s smallint)";
+        bed.client(shard).await.batch_execute(sql).await.unwrap();
+    }
+    let ask = || router.scatter(Scatter::require_all()).query("SELECT * FROM n", &[]);
+    let put = async |shard: usize, values: &str| {
+        let sql = format!("INSERT INTO n VALUES {values}");
+        bed.client(shard).await.batch_execute(&sql).await.unwrap();
+    };
+    put(0, "('NaN', 1, 10, 1), (NULL, NULL, NULL, NULL), ('-Infinity', 2, 20, 2)").await;
+    put(1, "('-0', -3, 30, 3)").await;
+    assert_eq!(ask().count().await.unwrap(), 4);
+    assert!(ask().max::<f64>("f").await.unwrap().unwrap().is_nan(), "NaN is above all");
+    assert_eq!(ask().min::<f64>("f").await.unwrap(), Some(f64::NEG_INFINITY));
+    assert!(ask().sum_f64("f").await.unwrap().unwrap().is_nan());
+    assert_eq!(ask().sum("i").await.unwrap(), Some(0));
+    assert_eq!(ask().avg("i").await.unwrap(), Some(0.0));
+    assert_eq!(ask().sum("n").await.unwrap(), Some(60));
+    assert_eq!(ask().avg("s").await.unwrap(), Some(2.0));
+    assert_eq!(ask().min::<i64>("i").await.unwrap(), Some(-3));
+    // One server says that it is out of range.
+    for shard in 0..3 {
+        bed.client(shard).await.batch_execute("DELETE FROM n").await.unwrap();
+    }
+    put(0, "(1e308, 9223372036854775807, 1, 1)").await;
+    put(2, "(1e308, 9223372036854775807, 1, 1)").await;
+    let error = ask().sum_f64("f").await.unwrap_err();
+    assert!(error.to_string().contains("more than an f64"), "{error}");
+    assert!(matches!(ask().avg("f").await, Err(Error::Aggregate { .. })));
+    assert!(matches!(ask().sum("i").await, Err(Error::Aggregate { .. })));
+    assert_eq!(ask().max::<i64>("i").await.unwrap(), Some(i64::MAX));
+    // More than one shard's bigint, and back.
+    put(1, "(0, -9223372036854775807, 0, 0)").await;
+    assert_eq!(ask().sum("i").await.unwrap(), Some(i64::MAX));
+}
+
+/// Settings of a shard's database change how numbers are written, and not what they are.
+#[tokio::test]
+async fn aggregates_do_not_depend_on_how_a_server_writes_numbers() {
+    let bed = Bed::databases(2).await;
+    for (shard, name) in NAMES.into_iter().take(2).enumerate() {
+        let sql = "CREATE TABLE n (f double precision); INSERT INTO n VALUES (0.1), (0.2)";
+        bed.client(shard).await.batch_execute(sql).await.unwrap();
+        let set = format!("ALTER DATABASE {name} SET extra_float_digits = -10");
+        bed.client(shard).await.batch_execute(&set).await.unwrap();
+    }
+    let router = bed.router().await;
+    let ask =
+        || router.scatter(Scatter::require_all()).query("SELECT f + 1e-9 AS f FROM n", &[]);
+    let (one, two) = (0.1 + 1e-9, 0.2 + 1e-9);
+    assert_eq!(ask().min::<f64>("f").await.unwrap(), Some(one));
+    assert_eq!(ask().max::<f64>("f").await.unwrap(), Some(two));
+    assert_eq!(ask().sum_f64("f").await.unwrap(), Some((one + two) + (one + two)));
+    assert_eq!(ask().avg("f").await.unwrap(), Some(((one + two) + (one + two)) / 4.0));
+}
+
+#[tokio::test]
+async fn a_deadline_may_be_for_ever() {
+    let bed = Bed::databases(1).await;
+    let router = bed.builder().query_timeout(Duration::MAX).pool_timeout(Duration::MAX);
+    let router = router.connect_timeout(Duration::MAX).build().unwrap();
+    router.install().await.unwrap();
+    fill(&router, 3).await;
+    let scatter = Scatter::require_all().deadline(Duration::MAX);
+    assert_eq!(router.scatter(scatter).query(ALL, &[]).count().await.unwrap(), 3);
 }

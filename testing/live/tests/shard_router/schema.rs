@@ -143,3 +143,91 @@ async fn a_change_without_a_transaction_is_run_again_after_an_interruption() {
     b.batch_execute("REINDEX INDEX one_total").await.unwrap();
     Migrator::new(&router).run(&change).await.unwrap();
 }
+
+/// What a change sets for its session holds for no other change, for no comparison, and for
+/// nobody who has the connection next.
+#[tokio::test]
+async fn a_change_does_not_set_the_session_of_the_next() {
+    let bed = Bed::databases(2).await;
+    let router = bed.builder().pool_size(1).build().unwrap();
+    router.install().await.unwrap();
+    // As in what pg_dump writes.
+    let changes = [
+        Migration::expand("0001", "SELECT set_config('search_path', '', false)"),
+        Migration::expand("0002", "CREATE INDEX i ON orders (total)"),
+    ];
+    Migrator::new(&router).run(&changes).await.unwrap();
+    for user in 0..4_i64 {
+        let path = router.with(&user, |shard| async move {
+            let row = shard.query_one("SELECT current_setting('search_path')", &[]).await?;
+            Ok::<_, Error>(row.get::<_, String>(0))
+        });
+        assert!(path.await.unwrap().contains("public"));
+    }
+}
+
+/// A COMMIT in it would end the transaction that makes it one step with its record.
+#[tokio::test]
+async fn a_change_with_a_commit_of_its_own_is_refused() {
+    let bed = Bed::databases(1).await;
+    let router = bed.router().await;
+    let change = [Migration::expand("x", "BEGIN; CREATE TABLE x (id int); COMMIT;")];
+    let error = schema_error(Migrator::new(&router).run(&change).await.unwrap_err());
+    assert!(error.to_string().contains("x has a BEGIN of its own"), "{error}");
+    let rows = "SELECT count(*) FROM pg_class WHERE relname = 'x'";
+    let found: i64 = bed.client(0).await.query_one(rows, &[]).await.unwrap().get(0);
+    assert_eq!(found, 0);
+}
+
+/// A run that is dropped in the middle of a change, as when its process is killed, leaves that
+/// shard as it was, and a second run goes on.
+#[tokio::test]
+async fn a_run_that_is_killed_goes_on_in_a_second_one() {
+    let bed = Bed::databases(3).await;
+    let router = bed.router().await;
+    let sql = "CREATE TABLE log (id bigint); SELECT pg_sleep(0.2)";
+    let change = [Migration::expand("0001", sql)];
+    let run = {
+        let (router, change) = (router.clone(), change.clone());
+        tokio::spawn(async move { Migrator::new(&router).run(&change).await })
+    };
+    let b = bed.client(1).await;
+    testbed::eventually(Duration::from_secs(10), async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'b' AND state = 'active' \
+            AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
+        b.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
+    let state = Migrator::new(&router).state(&change).await.unwrap();
+    let progress: Vec<_> = state[0].shards.iter().map(|(_, progress)| *progress).collect();
+    assert_eq!(progress, [Progress::Done, Progress::Pending, Progress::Pending]);
+    // The server ends what was under way in a moment.
+    testbed::eventually(Duration::from_secs(10), async || {
+        match Migrator::new(&router).run(&change).await.map_err(schema_error) {
+            Ok(()) => true,
+            Err(SchemaError::Locked { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
+}
+
+/// A run that finds one shard locked lets go of the others.
+#[tokio::test]
+async fn a_run_that_cannot_begin_leaves_no_lock() {
+    let bed = Bed::databases(2).await;
+    let router = bed.router().await;
+    let b = bed.client(1).await;
+    b.batch_execute("SELECT pg_advisory_lock(8386093294336049155)").await.unwrap();
+    for _ in 0..10 {
+        let error = schema_error(Migrator::new(&router).run(&[]).await.unwrap_err());
+        assert!(
+            matches!(&error, SchemaError::Locked { shard } if shard.as_str() == "b"),
+            "{error}"
+        );
+    }
+    b.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    Migrator::new(&router).run(&[]).await.unwrap();
+}

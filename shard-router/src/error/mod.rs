@@ -1,11 +1,15 @@
+mod refusal;
+
 use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 
 use crate::key::KeyType;
 use crate::map::ShardName;
-use crate::slot::{Epoch, Slot, SlotRange};
+use crate::slot::{Epoch, Slot};
 use crate::source::SourceError;
+
+pub use self::refusal::{CoverageError, Refusal};
 
 /// Why there is no answer. Whatever happened on a shard names it.
 ///
@@ -137,8 +141,21 @@ pub enum Error {
         /// How many there were.
         found: usize,
     },
-    /// A handle of a transaction was used after its end.
-    TransactionOver,
+    /// The statement would leave something behind on a connection that others have next: a
+    /// transaction, a setting, a lock, a table. Nothing was sent.
+    SessionState {
+        /// The shard.
+        shard: ShardName,
+        /// What begins it, as in `BEGIN`.
+        what: &'static str,
+    },
+    /// All scatters that may run at a time were under way until the deadline. Nothing was sent.
+    ScattersBusy {
+        /// How many there may be ([`scatters`](crate::RouterBuilder::scatters)).
+        size: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// A statement of the transaction had failed, so that its commit was a rollback.
     TransactionAborted {
         /// The shard.
@@ -165,121 +182,6 @@ pub struct Missing {
     pub reason: Arc<Error>,
 }
 
-/// Why a server is refused as a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It has no `shard_router` schema, so that nobody knows what it is.
-    NotInstalled,
-    /// It is another shard.
-    OtherShard {
-        /// The name that it stores.
-        stored: String,
-    },
-    /// Its keys are hashed in another way.
-    OtherHash {
-        /// What it stores.
-        stored: String,
-        /// What the topology has.
-        map: String,
-    },
-    /// Its keys have other columns.
-    OtherKey {
-        /// What it stores.
-        stored: String,
-        /// What the topology has.
-        map: String,
-    },
-    /// Its database is not UTF-8, so that texts are other bytes there.
-    Encoding {
-        /// Its encoding.
-        encoding: String,
-    },
-    /// A column of a key cannot be one.
-    Column {
-        /// The table.
-        table: String,
-        /// The column.
-        column: String,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// What it stores makes no sense.
-    Damaged {
-        /// What.
-        reason: String,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInstalled => f.write_str(
-                "it has no table shard_router.state; if it is meant to be this shard, run \
-                 `Router::install` or `shard-router check --install`",
-            ),
-            Self::OtherShard { stored } => write!(
-                f,
-                "it is the shard {stored:?}; two connection strings may have been exchanged"
-            ),
-            Self::OtherHash { stored, map } => write!(
-                f,
-                "its rows are placed by {stored}, and the topology says {map}; set `hash` to what \
-                 it stores, for changing it would put every row on a wrong shard"
-            ),
-            Self::OtherKey { stored, map } => {
-                write!(f, "its keys are ({stored}), and the topology's are ({map})")
-            }
-            Self::Encoding { encoding } => write!(
-                f,
-                "its database is {encoding}, where a text has other bytes and so another slot; \
-                 make it anew with ENCODING 'UTF8'"
-            ),
-            Self::Column { table, column, reason } => write!(f, "{table}.{column}: {reason}"),
-            Self::Damaged { reason } => write!(f, "what it stores makes no sense: {reason}"),
-        }
-    }
-}
-
-/// Why the answers of a scatter are not the whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CoverageError {
-    /// No shard that has answered owns these slots.
-    Hole {
-        /// The first.
-        range: SlotRange,
-        /// How many in all.
-        slots: u16,
-    },
-    /// Two own them.
-    Overlap {
-        /// The first such slots.
-        range: SlotRange,
-        /// One.
-        a: ShardName,
-        /// The other.
-        b: ShardName,
-    },
-}
-
-impl fmt::Display for CoverageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hole { range, slots } => write!(
-                f,
-                "no shard says that it owns {slots} slots, the first of them {range}: rows may be \
-                 missing; compare shard_router.owned on the shards (`shard-router check`)"
-            ),
-            Self::Overlap { range, a, b } => write!(
-                f,
-                "{a} and {b} both say that they own {range}: rows may be counted twice; correct \
-                 shard_router.owned on one of them (`shard-router check`)"
-            ),
-        }
-    }
-}
-
 impl Error {
     /// The shard that it happened on, where it was one.
     pub fn shard(&self) -> Option<&ShardName> {
@@ -294,6 +196,7 @@ impl Error {
             | Self::NotOwned { shard, .. }
             | Self::OutOfOrder { shard }
             | Self::RowCount { shard, .. }
+            | Self::SessionState { shard, .. }
             | Self::TransactionAborted { shard } => Some(shard),
             _ => None,
         }
@@ -308,11 +211,15 @@ impl Error {
     /// [may have happened](Self::may_have_happened).
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Sql { source, .. } => source.code().is_some_and(|code| {
-                matches!(code.code(), "40001" | "40P01" | "53300" | "57P03")
-            }),
+            Self::Sql { source, .. } => {
+                is_stale_plan(source)
+                    || source.code().is_some_and(|code| {
+                        matches!(code.code(), "40001" | "40P01" | "53300" | "57P03")
+                    })
+            }
             Self::Unreachable { .. }
             | Self::PoolTimeout { .. }
+            | Self::ScattersBusy { .. }
             | Self::Late { .. }
             | Self::Epoch { .. } => true,
             Self::Missing { missing } => {
@@ -366,8 +273,15 @@ impl Error {
             SourceError::OutcomeUnknown(source) => Self::OutcomeUnknown { shard, source },
             SourceError::Full { size, waited } => Self::PoolTimeout { shard, size, waited },
             SourceError::Refused(reason) => Self::Refused { shard, reason },
+            SourceError::SessionState(what) => Self::SessionState { shard, what },
         }
     }
+}
+
+/// Whether a prepared statement has other columns since a schema change. The code is of all that
+/// a server cannot do, and the message is in its language; this is where it comes from.
+pub(crate) fn is_stale_plan(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
 }
 
 /// Whether the driver has refused a parameter or a value, rather than lost the connection.
@@ -443,7 +357,17 @@ impl fmt::Display for Error {
             Self::RowCount { shard, found } => {
                 write!(f, "shard {shard}: another number of rows was expected: {found}")
             }
-            Self::TransactionOver => f.write_str("the transaction is over"),
+            Self::SessionState { shard, what } => write!(
+                f,
+                "shard {shard}: {what} would hold for whoever has the connection next; begin \
+                 transactions by `shard.begin()`, end them by `commit` and `rollback`, and set in \
+                 them what is to hold in them"
+            ),
+            Self::ScattersBusy { size, waited } => write!(
+                f,
+                "{size} scatters were under way for {waited:?}; raise `scatters`, or hold their \
+                 streams for less long"
+            ),
             Self::TransactionAborted { shard } => write!(
                 f,
                 "shard {shard}: a statement of the transaction had failed, so it was rolled back; \
