@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use crate::app::{Shop, router};
 use crate::db::Database;
 use crate::input::BODY_LIMIT;
+use crate::orders::Orders;
 use crate::read_path::Caching;
 
 const PRODUCT: &str = r#"{"name":"Lamp","description":"A lamp.","price_cents":1,"stock":1}"#;
@@ -31,7 +32,11 @@ const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
 async fn shop(caching: &Caching) -> Router {
     let prometheus = PrometheusBuilder::new().build_recorder().handle();
     let db = Database::unreachable().await;
-    router(Arc::new(Shop::new(db, caching, prometheus).unwrap()), None, None)
+    router(
+        Arc::new(Shop::new(db.clone(), Orders::Beside(db), caching, prometheus).unwrap()),
+        None,
+        None,
+    )
 }
 
 async fn send(shop: &Router, request: Request<Body>) -> (StatusCode, Value) {
