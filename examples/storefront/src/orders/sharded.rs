@@ -43,9 +43,13 @@ const SUMMARY: &str = "
     ORDER BY last.placed_at DESC, last.id DESC";
 
 /// The same order twice is one. Another order of that number has no row.
+///
+/// Until the order is committed, its row keeps others from placing it. If nothing is heard of
+/// this process any more, the server gives it up: later than the stock can take to be taken.
 const WRITE: &str = "
     INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
-    VALUES ($1, $2, $3, $4)
+    SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
+    FROM set_config('idle_in_transaction_session_timeout', '10s', true)
     ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
     WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
     RETURNING id, product_id, quantity,
