@@ -54,8 +54,7 @@ fn pg() -> String {
 }
 
 pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
-    let document: Document = toml::from_str(text)
-        .map_err(|error| TopologyError::Text { reason: error.to_string().trim_end().into() })?;
+    let document: Document = toml::from_str(text).map_err(|error| refused(text, &error))?;
     let number = document.epoch;
     let epoch = Epoch::new(number).ok_or(MapError::Epoch { number })?;
     let map = slots(&document.shards, epoch)?;
@@ -86,6 +85,16 @@ pub(super) fn read(text: &str) -> Result<Topology, TopologyError> {
         topology = topology.table(table.name, table.key)?;
     }
     Ok(topology)
+}
+
+/// What is wrong and where, without the line: it may hold a password.
+fn refused(text: &str, error: &toml::de::Error) -> TopologyError {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let reason = format!("line {line}, column {column}: {}", error.message());
+    TopologyError::Text { reason }
 }
 
 fn slots(shards: &[Shard], epoch: Epoch) -> Result<SlotMap, TopologyError> {

@@ -22,7 +22,7 @@ const PROCESSES: usize = 2;
 const SEEDED: [&str; 4] = ["--products", "1000", "--users", "1000"];
 
 /// Users at once, of whom half of all requests are writes, and half of these are orders.
-const VISIT: [&str; 6] = ["--sessions", "40", "--think", "0.05", "--writes", "50"];
+const VISIT: [&str; 6] = ["--sessions", "100", "--think", "0.1", "--writes", "50"];
 
 /// Scatters that a report on orders asks for: the newest, how many, how many units.
 const SCATTERS: u64 = 3;
@@ -205,7 +205,7 @@ impl fmt::Display for Shards {
             writeln!(f, "{label:30}{one:>14}{two:>14}{:>14}", one + two)?;
         }
         writeln!(f, "{:58}{:>14}", "scatters over both", self.scatters)?;
-        writeln!(f, "{:58}{:>14}", "orders in the report, which is such", self.reported)?;
+        writeln!(f, "{:58}{:>14}", "orders in the report over both", self.reported)?;
         write!(f, "{:58}{:>14}", "failed requests", self.failures)
     }
 }

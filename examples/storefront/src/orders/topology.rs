@@ -8,7 +8,6 @@ use clap::Args;
 use shard_router::{
     Column, KeyType, Migration, Migrator, Router, SlotRange, Topology, slot_sql,
 };
-use tracing::info;
 
 use crate::db::{ANSWER, CHECKOUT};
 
@@ -63,11 +62,7 @@ pub(crate) async fn prepare(file: &Path) -> Result<Router, Box<dyn Error>> {
     let router = router(file, 1)?;
     router.install().await?;
     let changes = [Migration::expand("storefront_0001_orders", SCHEMA)];
-    let migrator = Migrator::new(&router).on_progress(
-        |done| info!(shard = %done.shard, change = done.migration.name(), "a schema was changed"),
-    );
-    migrator.run(&changes).await?;
-    drop(migrator);
+    Migrator::new(&router).run(&changes).await?;
     Ok(router)
 }
 
