@@ -10,8 +10,10 @@ use shard_router::SlotMap;
 use testbed::guard::ExitSignal;
 use testbed::link::Link;
 use testbed::postgres::{Client, Postgres};
+use testbed::redis::Redis;
 use testbed::{Folder, eventually};
 
+use crate::replicas::KEY;
 use crate::shop::{DEADLINE, Shop, USERS, revision, seed, start};
 
 const SHARDS: [&str; 2] = ["orders-1", "orders-2"];
@@ -428,6 +430,49 @@ async fn stock_and_orders_agree_after_a_shard_was_killed() {
         assert_eq!(stock_before - stock, ordered - ordered_before, "product {product}");
     }
     shop.is_unharmed();
+}
+
+/// Users and products still have a replica, which replays nothing here, and a cache for all
+/// processes; what a page shows of orders is of their shard, and none of it is old.
+#[tokio::test]
+async fn what_stays_in_the_database_keeps_its_replicas_and_its_cache() {
+    let bed = Bed::new().await;
+    let replica = bed.main.replica().await.unwrap();
+    replica.caught_up(DEADLINE).await.unwrap();
+    replica.pause_replay().await.unwrap();
+    let redis = Redis::start().await.unwrap();
+    let (urls, file) = ([replica.url(), bed.main.url()].join(","), bed.file());
+    let redis = redis.url();
+    let options = ["--cache", "shared", "--redis", &redis, "--shards", &file];
+    let options = [&options[..], &["--token-key", KEY, "--development-cookies"]].concat();
+    let shops = [
+        Shop::open(&bed.folder, "one", &urls, &options).await,
+        Shop::open(&bed.folder, "two", &urls, &options).await,
+    ];
+    for n in 0..10 {
+        let (here, there) = (&shops[n % 2], &shops[1 - n % 2]);
+        let (user, city) = (1 + n as i64 % 3, format!("City {n}"));
+        let path = format!("/users/{user}");
+        let account =
+            json!({ "name": "Ada", "email": format!("ada{n}@example.org"), "city": city });
+        assert_eq!(here.put(&path, &account).await.status, 200);
+        let placed = order(here, user, &wish(20 + n as i64, 1)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let profile = there.get(&path).await.json();
+        assert_eq!(
+            (&profile["city"], &profile["last_orders"][0]),
+            (&json!(city), &placed.json())
+        );
+        let stock = there.get(&format!("/products/{}", 20 + n)).await.json()["stock"].clone();
+        assert_eq!(stock, bed.stocks().await[&(20 + n as i64)].0);
+    }
+    for shop in &shops {
+        // What nobody has changed is the replica's.
+        assert_eq!(shop.get("/products/500").await.status, 200);
+        assert_eq!(shop.get("/users/150").await.status, 200);
+        assert!(shop.counter("rw_split_requests_total", "target=\"replica\"").await > 0);
+        shop.is_unharmed();
+    }
 }
 
 /// A shop that was seeded with shards is not opened without them, nor the other way round, nor
