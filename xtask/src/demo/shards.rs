@@ -22,7 +22,7 @@ const PROCESSES: usize = 2;
 const SEEDED: [&str; 4] = ["--products", "1000", "--users", "1000"];
 
 /// Users at once, of whom half of all requests are writes, and half of these are orders.
-const VISIT: [&str; 6] = ["--sessions", "100", "--think", "0.1", "--writes", "50"];
+const VISIT: [&str; 6] = ["--sessions", "300", "--think", "0.3", "--writes", "50"];
 
 /// Scatters that a report on orders asks for: the newest, how many, how many units.
 const SCATTERS: u64 = 3;

@@ -201,9 +201,10 @@ impl Orders {
     async fn place(&self, user: UserId, wish: Wish) -> Result<Option<Order>, DbError> {
         match self {
             Self::Beside(db) => {
-                let order: [i64; 3] = [user.0, wish.product_id, wish.quantity];
-                let params = [&order[0] as _, &order[1] as _, &order[2] as _];
-                let row = db.query_opt(Statement::PlaceOrder, &params).await?;
+                let Wish { product_id, quantity } = wish;
+                let row = db
+                    .query_opt(Statement::PlaceOrder, &[&user.0, &product_id, &quantity])
+                    .await?;
                 Ok(row.and_then(|row| Order::at(&row, 0)))
             }
             Self::Sharded(shards) => shards.place(user, wish).await,
