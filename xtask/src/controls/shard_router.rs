@@ -11,6 +11,12 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "shard-router",
+        broken: "shown_line",
+        protection: "a mistake in a topology is told without its line",
+        test: Test::shard_router("topology", "a_mistake_beside_a_password_is_told_without_it"),
+    },
+    Control {
+        krate: "shard-router",
         broken: "key_types",
         protection: "a key of another type is refused",
         test: Test::live("shard_router", "queries::a_key_of_a_wrong_type_goes_nowhere"),

@@ -49,7 +49,7 @@ const SUMMARY: &str = "
 const WRITE: &str = "
     INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
     SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
-    FROM set_config('idle_in_transaction_session_timeout', '10s', true)
+    FROM set_config('idle_in_transaction_session_timeout', '8s', true)
     ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
     WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
     RETURNING id, product_id, quantity,
