@@ -157,7 +157,6 @@ async fn an_order_is_on_the_shard_of_its_user_and_only_there() {
     let processes: BTreeSet<i64> = ids.iter().map(|id| id >> 12 & 1023).collect();
     assert_eq!((ids.len(), processes.len()), (60, 2));
     assert!(bed.is_settled().await);
-
     // What the foreign keys have said is said by the row that accepts an order.
     for (user, wish, status, code) in
         [(USERS + 1, wish(1, 1), 404, "unknown_id"), (1, wish(999_999, 1), 404, "unknown_id")]
@@ -319,12 +318,11 @@ async fn a_shard_that_is_down_takes_its_own_users_along() {
     assert_eq!(after["missing"], json!([]));
     assert_eq!(after["orders"].as_i64().unwrap(), before["orders"].as_i64().unwrap() + 7);
     assert_eq!(bed.on(1).await.len(), of_down + 2);
-    for (shop, said) in [(&shop, said.concat()), (&late, String::new())] {
-        let log = shop.log();
-        for secret in [PASSWORD, "127.0.0.1", "os error"] {
-            assert!(!said.contains(secret), "{said}");
-        }
-        assert!(!log.contains(PASSWORD), "{log}");
+    for internal in [PASSWORD, "127.0.0.1", "os error"] {
+        assert!(!said.concat().contains(internal), "{said:?}");
+    }
+    for shop in [&shop, &late] {
+        assert!(!shop.log().contains(PASSWORD), "{}", shop.log());
         shop.is_unharmed();
     }
 }
@@ -480,8 +478,7 @@ async fn what_stays_in_the_database_keeps_its_replicas_and_its_cache() {
 #[tokio::test]
 async fn a_shop_finds_its_orders_or_does_not_open() {
     let bed = Bed::new().await;
-    let exchanged = bed.shards.each_ref().map(Postgres::url);
-    let [one, two] = exchanged;
+    let [one, two] = bed.shards.each_ref().map(Postgres::url);
     let exchanged = bed.topology("exchanged.toml", [two, one]);
     let other = Postgres::start().await.unwrap();
     seed(&bed.folder, &other, &[]).await;
