@@ -16,8 +16,9 @@ const HELP: &str = "\
 cargo xtask demo [--once] [--yes] [--seconds N]
     the storefront without a cache, with one, and as two processes that share one
     in Redis, on servers of its own: N seconds (6) of load at full speed and N at a
-    given rate on each, and N in which Redis is killed; a table; then it stays open
-    until Ctrl-C, unless --once
+    given rate on each, and N in which Redis is killed; the storefront with its
+    orders on two shards, for N / 3 seconds; tables; then it stays open until
+    Ctrl-C, unless --once
 cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
     the storefront on a primary and two replicas that are TIME (1s, 250ms) behind,
     read by a plain round robin and by rw-split: users who look at what they have

@@ -19,7 +19,7 @@ use crate::db::Database;
 use crate::error::{Error, no_such_method, no_such_route};
 use crate::input::BODY_LIMIT;
 use crate::login::{self, Guard, Login};
-use crate::orders;
+use crate::orders::{self, Orders};
 use crate::products::{self, Product, ProductId, Products};
 use crate::read_path::{COPIES, Caching, ReadPath};
 use crate::reports;
@@ -34,19 +34,22 @@ const PROFILES: &str = "profile";
 pub(crate) struct Shop {
     pub(crate) products: Products,
     pub(crate) users: Users,
+    pub(crate) orders: Orders,
     /// For what is never cached.
     pub(crate) db: Database,
     prometheus: PrometheusHandle,
 }
 
 impl Shop {
-    /// Opens the shop over `db`, with the caches before it that `caching` says.
+    /// Opens the shop over `db`, with the caches before it that `caching` says, and its orders
+    /// where `orders` says.
     ///
     /// # Errors
     ///
     /// When the caches' settings contradict each other.
     pub(crate) fn new(
         db: Database,
+        orders: Orders,
         caching: &Caching,
         prometheus: PrometheusHandle,
     ) -> Result<Self, BuildError> {
@@ -56,7 +59,8 @@ impl Shop {
         let profiles = ReadPath::new(PROFILES, caching, None)?;
         Ok(Self {
             products: Products::new(db.clone(), products),
-            users: Users::new(db.clone(), profiles),
+            users: Users::new(db.clone(), orders.clone(), profiles),
+            orders,
             db,
             prometheus,
         })
@@ -93,14 +97,14 @@ pub(crate) fn router(
     let product = get(products::show).merge(guard.role("admin", put(products::revise)));
     let mut router = Router::new();
     if let Some(login) = login {
-        router = router
-            .merge(login::routes(login))
-            .route("/reports/sales", guard.role("admin", get(reports::sales)));
+        router = router.merge(login::routes(login));
     }
     let router = router
         .route("/products/{id}", product)
         .route("/users/{id}", user)
         .route("/users/{id}/orders", orders)
+        .route("/reports/sales", guard.role("admin", get(reports::sales)))
+        .route("/reports/orders", guard.role("admin", get(reports::orders)))
         .route("/metrics", get(exposition))
         .route("/healthz", get(health))
         .fallback(no_such_route)

@@ -6,6 +6,7 @@ use std::{error, fmt};
 
 use metrics::{Counter, Unit, counter, describe_counter};
 use rw_split::{Balance, Error as RwError, Level, RwSplit, RwSplitBuilder, WalPosition};
+use shard_router::Error as ShardError;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -13,17 +14,17 @@ use tokio_postgres::{Config, Row};
 
 use crate::statements::Statement;
 
-const QUERIES: &str = "storefront_db_queries_total";
+pub(crate) const QUERIES: &str = "storefront_db_queries_total";
 
 /// How long a request waits for a server, and for a free connection to it.
-const CHECKOUT: Duration = Duration::from_secs(2);
+pub(crate) const CHECKOUT: Duration = Duration::from_secs(2);
 
 /// How long a statement may take on the server: it gives up before the shop does, so that
 /// after [`ANSWER`] nothing that was sent can still commit.
 const STATEMENT: Duration = Duration::from_secs(4);
 
 /// How long an answer may take, the wait for a connection and the way there and back included.
-const ANSWER: Duration = Duration::from_secs(7);
+pub(crate) const ANSWER: Duration = Duration::from_secs(7);
 
 /// Which servers reads may go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -107,6 +108,29 @@ impl Database {
         Ok(())
     }
 
+    /// Whether the shop's orders are on shards, as it was seeded.
+    ///
+    /// # Errors
+    ///
+    /// When the primary does not answer.
+    pub(crate) async fn orders_are_sharded(&self) -> Result<bool, DbError> {
+        let sql = "SELECT coalesce(bool_or(orders_on_shards), false) FROM storefront.settings";
+        let row = self.db.primary_connection().await?.query_one(sql, &[]).await;
+        Ok(row.map_err(RwError::Sql)?.get(0))
+    }
+
+    /// Another number for each process that asks, of those below 1024, until they are used up.
+    ///
+    /// # Errors
+    ///
+    /// When the primary does not answer.
+    pub(crate) async fn process_number(&self) -> Result<u16, DbError> {
+        let sql = "SELECT nextval('storefront.process_numbers')";
+        let row = self.db.primary_connection().await?.query_one(sql, &[]).await;
+        let number: i64 = row.map_err(RwError::Sql)?.get(0);
+        Ok(u16::try_from(number).expect("the sequence ends at 1023"))
+    }
+
     /// Runs `statement` in a transaction of its own: when this returns, it is committed. A
     /// read shows what the session that it runs for has written.
     ///
@@ -176,14 +200,24 @@ pub(crate) enum DbError {
     TimedOut,
     /// A server, or the way to it, failed.
     Failed(RwError),
+    /// A shard failed, or the way to it.
+    Shard(ShardError),
+    /// An order was accepted, and its shard is not known to have it: it will.
+    Unsettled(Box<Self>),
 }
 
 impl DbError {
+    /// Of an order that was accepted.
+    pub(crate) fn unsettled(self) -> Self {
+        Self::Unsettled(Box::new(self))
+    }
+
     /// Whether the statement may have taken effect, although there is no answer that says so.
     pub(crate) fn may_have_happened(&self) -> bool {
         match self {
-            Self::TimedOut => true,
+            Self::TimedOut | Self::Unsettled(_) => true,
             Self::Failed(e) => e.may_have_happened(),
+            Self::Shard(e) => e.may_have_happened(),
         }
     }
 
@@ -191,10 +225,17 @@ impl DbError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            // Connection, transaction rollback, resources, operator intervention.
-            Self::Failed(e) => e.code().is_none_or(|state| {
-                ["08", "40", "53", "57"].iter().any(|class| state.code().starts_with(class))
-            }),
+            Self::Failed(e) => e.code().is_none_or(passes),
+            Self::Shard(e) => shard_may_come_back(e),
+            Self::Unsettled(cause) => cause.is_transient(),
+        }
+    }
+
+    /// The shards that are missing from an answer, and why.
+    pub(crate) fn missing(&self) -> Option<&ShardError> {
+        match self {
+            Self::Shard(e @ ShardError::Missing { .. }) => Some(e),
+            _ => None,
         }
     }
 
@@ -218,11 +259,28 @@ impl DbError {
     }
 }
 
+/// Connection, transaction rollback, resources, operator intervention.
+fn passes(state: &SqlState) -> bool {
+    ["08", "40", "53", "57"].iter().any(|class| state.code().starts_with(class))
+}
+
+fn shard_may_come_back(error: &ShardError) -> bool {
+    match error {
+        ShardError::Missing { missing } => {
+            missing.iter().all(|missing| shard_may_come_back(&missing.reason))
+        }
+        ShardError::OutcomeUnknown { .. } => true,
+        e => e.is_transient() || e.code().is_some_and(passes),
+    }
+}
+
 impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TimedOut => "the database did not answer in time",
             Self::Failed(_) => "the database failed",
+            Self::Shard(_) => "a shard failed",
+            Self::Unsettled(_) => "an order was accepted, and is not known to be on its shard",
         })
     }
 }
@@ -232,7 +290,15 @@ impl error::Error for DbError {
         match self {
             Self::TimedOut => None,
             Self::Failed(cause) => Some(cause),
+            Self::Shard(cause) => Some(cause),
+            Self::Unsettled(cause) => Some(cause),
         }
+    }
+}
+
+impl From<ShardError> for DbError {
+    fn from(cause: ShardError) -> Self {
+        Self::Shard(cause)
     }
 }
 

@@ -57,6 +57,19 @@ impl Error {
         .after(1)
     }
 
+    /// Some shards are missing from what is of all of them.
+    pub(crate) fn incomplete() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "report_incomplete",
+            "some of the orders cannot be read at the moment, so the report would not be whole",
+            "the server",
+            "try again in a moment; /reports/orders?partial=true is of what is there, and says \
+             which shards are missing",
+        )
+        .after(1)
+    }
+
     /// More want to log in than passwords can be checked.
     pub(crate) fn busy() -> Self {
         Self::new(

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use crate::app::{Shop, router};
 use crate::db::Database;
 use crate::input::BODY_LIMIT;
+use crate::orders::Orders;
 use crate::read_path::Caching;
 
 const PRODUCT: &str = r#"{"name":"Lamp","description":"A lamp.","price_cents":1,"stock":1}"#;
@@ -31,7 +32,11 @@ const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
 async fn shop(caching: &Caching) -> Router {
     let prometheus = PrometheusBuilder::new().build_recorder().handle();
     let db = Database::unreachable().await;
-    router(Arc::new(Shop::new(db, caching, prometheus).unwrap()), None, None)
+    router(
+        Arc::new(Shop::new(db.clone(), Orders::Beside(db), caching, prometheus).unwrap()),
+        None,
+        None,
+    )
 }
 
 async fn send(shop: &Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -75,6 +80,8 @@ async fn each_mistake_has_its_own_answer() {
         (Method::GET, "/products/1/../2", "", 404, "unknown_path"),
         (Method::DELETE, "/products/1", "", 405, "method_not_allowed"),
         (Method::POST, "/users/1", USER, 405, "method_not_allowed"),
+        (Method::GET, "/reports/orders?partial=perhaps", "", 400, "bad_query"),
+        (Method::GET, "/reports/orders?", "", 503, "source_unavailable"),
         (Method::PUT, "/products/abc", PRODUCT, 400, "bad_id"),
         (Method::PUT, "/products/1", "", 400, "bad_json"),
         (Method::PUT, "/products/1", r#"{"name":"#, 400, "bad_json"),
@@ -159,6 +166,8 @@ async fn without_a_database_good_requests_are_told_to_come_again() {
             (Method::GET, "/products/1", ""),
             (Method::GET, "/users/1", ""),
             (Method::GET, "/users/1/orders", ""),
+            (Method::GET, "/reports/orders", ""),
+            (Method::GET, "/reports/sales", ""),
             (Method::PUT, "/products/1", PRODUCT),
             (Method::PUT, "/users/1", USER),
             (Method::POST, "/users/1/orders", ORDER),

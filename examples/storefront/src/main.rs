@@ -37,6 +37,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::orders::Shards;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
 
@@ -56,6 +57,8 @@ enum Command {
         database: DatabaseUrl,
         #[command(flatten)]
         sizes: seed::Sizes,
+        #[command(flatten)]
+        shards: Shards,
         /// Clears the cache that shops with `--cache shared` have there.
         #[arg(long, env = "REDIS_URL", hide_env_values = true)]
         redis: Option<RedisUrl>,
@@ -110,9 +113,9 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Seed { database, sizes, redis, json } => {
+        Command::Seed { database, sizes, shards, redis, json } => {
             let cached = redis.map(|redis| redis.store()).transpose()?;
-            let done = seed::run(database.database_url, sizes).await?;
+            let done = seed::run(database.database_url, sizes, shards.file.as_deref()).await?;
             if let Some(redis) = cached {
                 app::forget(redis).await.map_err(Unforgotten)?;
             }

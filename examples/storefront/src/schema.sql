@@ -34,3 +34,22 @@ CREATE TABLE IF NOT EXISTS storefront.orders (
 
 CREATE INDEX IF NOT EXISTS orders_latest_of_user
     ON storefront.orders (user_id, placed_at DESC, id DESC);
+
+-- Where orders are: in the table above, or on shards.
+CREATE TABLE IF NOT EXISTS storefront.settings (
+    only_row         boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    orders_on_shards boolean NOT NULL
+);
+
+-- With shards: orders whose stock was taken, until their shard is known to have them.
+CREATE TABLE IF NOT EXISTS storefront.unsettled_orders (
+    id          bigint PRIMARY KEY,
+    user_id     bigint NOT NULL REFERENCES storefront.users (id),
+    product_id  bigint NOT NULL REFERENCES storefront.products (id),
+    quantity    bigint NOT NULL CHECK (quantity > 0),
+    accepted_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A number for each process that makes ids of orders.
+CREATE SEQUENCE IF NOT EXISTS storefront.process_numbers
+    MINVALUE 0 MAXVALUE 1023 CYCLE;

@@ -1,6 +1,7 @@
 //! Fills the shop with made-up goods, people and orders: the same ones for the same seed.
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, NoTls, Transaction};
 
 use crate::login::{self, Password};
+use crate::orders::{Columns, Made, fill, prepare};
 use crate::rng::Rng;
 use crate::servers::Servers;
 
@@ -55,30 +57,43 @@ pub(crate) struct Seeded {
     pub(crate) seconds: f64,
 }
 
-/// Replaces everything in the schema `storefront` with the rows of `sizes`, all or nothing.
+/// Replaces everything in the schema `storefront` with the rows of `sizes`, all or nothing on
+/// each server: the shards of the topology in the file `shards` come first.
 ///
 /// # Errors
 ///
-/// When no server of `servers` that takes writes can be reached, or it refuses a statement;
-/// nothing has changed then.
-pub(crate) async fn run(servers: Servers, sizes: Sizes) -> Result<Seeded, Box<dyn Error>> {
+/// When no server of `servers` that takes writes can be reached, nor all of the shards, or one
+/// of them refuses a statement; nothing has changed on that one then.
+pub(crate) async fn run(
+    servers: Servers,
+    sizes: Sizes,
+    shards: Option<&Path>,
+) -> Result<Seeded, Box<dyn Error>> {
     let mut client = primary(servers).await?;
     let start = Instant::now();
     let orders = u64::from(sizes.users) * u64::from(sizes.orders_per_user);
+    let made = (0..orders).map(move |index| made_order(sizes, index));
+    if let Some(file) = shards {
+        fill(&prepare(file).await?, made.clone()).await?;
+    }
 
     let tx = client.transaction().await?;
     // Two seeds at once take turns.
     tx.execute("SELECT pg_advisory_xact_lock(hashtext('storefront'))", &[]).await?;
     tx.batch_execute(SCHEMA).await?;
     tx.batch_execute(
-        "TRUNCATE storefront.products, storefront.users, storefront.logins, storefront.orders
-         RESTART IDENTITY",
+        "TRUNCATE storefront.products, storefront.users, storefront.logins, storefront.orders,
+         storefront.unsettled_orders, storefront.settings RESTART IDENTITY",
     )
     .await?;
+    let settings = "INSERT INTO storefront.settings (orders_on_shards) VALUES ($1)";
+    tx.execute(settings, &[&shards.is_some()]).await?;
     products(&tx, sizes).await?;
     users(&tx, sizes).await?;
     logins(&tx).await?;
-    place_orders(&tx, sizes, orders).await?;
+    if shards.is_none() {
+        place_orders(&tx, made).await?;
+    }
     tx.commit().await?;
     tidy(&client).await?;
 
@@ -162,8 +177,7 @@ async fn logins(tx: &Transaction<'_>) -> Result<(), Box<dyn Error>> {
 
 async fn place_orders(
     tx: &Transaction<'_>,
-    sizes: Sizes,
-    orders: u64,
+    mut made: impl Iterator<Item = Made>,
 ) -> Result<(), tokio_postgres::Error> {
     let insert = tx
         .prepare(
@@ -173,22 +187,23 @@ async fn place_orders(
                   AS new (user_id, product_id, quantity, at)",
         )
         .await?;
-    let mut first = 0;
-    while first < orders {
-        let last = orders.min(first + BATCH as u64);
-        let (mut buyers, mut bought, mut quantities, mut times) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for index in first..last {
-            let mut rng = Rng::stream(sizes.seed ^ ORDERS, index);
-            buyers.push(1 + rng.below(u64::from(sizes.users)) as i64);
-            bought.push(1 + rng.below(u64::from(sizes.products)) as i64);
-            quantities.push(1 + rng.below(3) as i64);
-            times.push(past(&mut rng));
-        }
-        tx.execute(&insert, &[&buyers, &bought, &quantities, &times]).await?;
-        first = last;
+    while let Some(orders) = Columns::next(&mut made) {
+        let Columns { users, products, quantities, times, .. } = orders;
+        tx.execute(&insert, &[&users, &products, &quantities, &times]).await?;
     }
     Ok(())
+}
+
+/// The same one wherever it is.
+fn made_order(sizes: Sizes, index: u64) -> Made {
+    let mut rng = Rng::stream(sizes.seed ^ ORDERS, index);
+    Made {
+        id: 1 + index as i64,
+        user: 1 + rng.below(u64::from(sizes.users)) as i64,
+        product: 1 + rng.below(u64::from(sizes.products)) as i64,
+        quantity: 1 + rng.below(3) as i64,
+        at: past(&mut rng),
+    }
 }
 
 /// Gives the planner its figures, so that the first run is as quick as the tenth.

@@ -22,6 +22,7 @@ use crate::app::{Shop, router};
 use crate::db::{Database, Reads};
 use crate::https::Https;
 use crate::login;
+use crate::orders::{Orders, Shards, settle};
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
@@ -59,6 +60,8 @@ pub(crate) struct Options {
     /// to this file, for clients to trust.
     #[arg(long, value_name = "FILE.pem")]
     https: Option<PathBuf>,
+    #[command(flatten)]
+    shards: Shards,
     #[command(flatten)]
     sessions: sessions::Cookies,
     #[command(flatten)]
@@ -117,7 +120,8 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(servers.0, options.connections, options.reads).await?;
     let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
-    let shop = Arc::new(Shop::new(db, &caching, prometheus.clone())?);
+    let orders = Orders::open(&db, options.shards.file.as_deref(), options.connections).await?;
+    let shop = Arc::new(Shop::new(db, orders, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
     if options.warm {
@@ -126,7 +130,7 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     }
 
     let address = listener.local_addr()?;
-    let router = router(shop, sessions, login.as_ref());
+    let router = router(Arc::clone(&shop), sessions, login.as_ref());
     let served = async {
         match &options.https {
             None => {
@@ -144,6 +148,7 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     tokio::select! {
         served = served => served?,
         () = upkeep(prometheus) => {}
+        () = settle(&shop) => {}
     }
     info!("stopped");
     Ok(())

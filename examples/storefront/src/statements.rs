@@ -8,9 +8,15 @@ pub(crate) enum Statement {
     ProductIds,
     UpdateProduct,
     ProfileById,
+    AccountById,
     UpdateUser,
     OrdersOfUser,
     PlaceOrder,
+    AcceptOrder,
+    SettleOrder,
+    UnsettledOrders,
+    NewestOrders,
+    TotalOfOrders,
     Sales,
     AccountByEmail,
     RolesOfUser,
@@ -18,15 +24,21 @@ pub(crate) enum Statement {
 
 impl Statement {
     /// In the order of the variants, so that `statement as usize` is its place.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::ProductById,
         Self::ProductsByIds,
         Self::ProductIds,
         Self::UpdateProduct,
         Self::ProfileById,
+        Self::AccountById,
         Self::UpdateUser,
         Self::OrdersOfUser,
         Self::PlaceOrder,
+        Self::AcceptOrder,
+        Self::SettleOrder,
+        Self::UnsettledOrders,
+        Self::NewestOrders,
+        Self::TotalOfOrders,
         Self::Sales,
         Self::AccountByEmail,
         Self::RolesOfUser,
@@ -39,9 +51,15 @@ impl Statement {
             Self::ProductIds => "product_ids",
             Self::UpdateProduct => "update_product",
             Self::ProfileById => "profile_by_id",
+            Self::AccountById => "account_by_id",
             Self::UpdateUser => "update_user",
             Self::OrdersOfUser => "orders_of_user",
             Self::PlaceOrder => "place_order",
+            Self::AcceptOrder => "accept_order",
+            Self::SettleOrder => "settle_order",
+            Self::UnsettledOrders => "unsettled_orders",
+            Self::NewestOrders => "newest_orders",
+            Self::TotalOfOrders => "total_of_orders",
             Self::Sales => "sales",
             Self::AccountByEmail => "account_by_email",
             Self::RolesOfUser => "roles_of_user",
@@ -87,6 +105,9 @@ impl Statement {
                  WHERE u.id = $1
                  ORDER BY last.placed_at DESC, last.id DESC"
             }
+            Self::AccountById => {
+                "SELECT id, name, email, city FROM storefront.users WHERE id = $1"
+            }
             Self::UpdateUser => {
                 "UPDATE storefront.users SET name = $2, email = $3, city = $4 WHERE id = $1
                  RETURNING id, name, email, city"
@@ -114,6 +135,31 @@ impl Statement {
                  SELECT $1, id, $3 FROM taken
                  RETURNING id, product_id, quantity,
                         to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+            }
+            // Takes the stock, and says for which order, which is written elsewhere.
+            Self::AcceptOrder => {
+                "WITH taken AS (
+                     UPDATE storefront.products SET stock = stock - $4, updated_at = now()
+                     WHERE id = $3 AND stock >= $4 RETURNING id
+                 )
+                 INSERT INTO storefront.unsettled_orders (id, user_id, product_id, quantity)
+                 SELECT $1, $2, id, $4 FROM taken
+                 RETURNING id"
+            }
+            Self::SettleOrder => "DELETE FROM storefront.unsettled_orders WHERE id = $1",
+            // In no order: what cannot be placed yet does not stand before the rest.
+            Self::UnsettledOrders => {
+                "SELECT id, user_id, product_id, quantity FROM storefront.unsettled_orders
+                 WHERE accepted_at < now() - interval '5 seconds'
+                 ORDER BY random() LIMIT 100"
+            }
+            Self::NewestOrders => {
+                "SELECT user_id, id, product_id, quantity,
+                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM storefront.orders ORDER BY placed_at DESC, id DESC LIMIT 20"
+            }
+            Self::TotalOfOrders => {
+                "SELECT count(*), coalesce(sum(quantity), 0)::bigint FROM storefront.orders"
             }
             Self::Sales => {
                 "SELECT p.id, p.name, sold.orders, sold.units
@@ -148,7 +194,11 @@ mod tests {
         for statement in Statement::ALL {
             let writes = matches!(
                 statement,
-                Statement::UpdateProduct | Statement::UpdateUser | Statement::PlaceOrder
+                Statement::UpdateProduct
+                    | Statement::UpdateUser
+                    | Statement::PlaceOrder
+                    | Statement::AcceptOrder
+                    | Statement::SettleOrder
             );
             let route = RwSplit::route(statement.sql());
             let expected = if writes { Target::Primary } else { Target::Replica };

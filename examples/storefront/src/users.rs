@@ -9,12 +9,13 @@ use axum::response::{IntoResponse, Response};
 use cache_aside::{CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::app::Shop;
 use crate::db::{Database, DbError};
 use crate::error::Error;
 use crate::input::{Body, Id, PathId, email, text};
-use crate::orders::Order;
+use crate::orders::{Order, Orders, Summary};
 use crate::read_path::ReadPath;
 use crate::statements::Statement;
 use crate::write::to_its_end;
@@ -110,17 +111,23 @@ pub(crate) async fn revise(
 #[derive(Debug)]
 pub(crate) struct Users {
     db: Database,
+    orders: Orders,
     profiles: ReadPath<UserId, Profile>,
 }
 
 impl Users {
-    pub(crate) fn new(db: Database, profiles: ReadPath<UserId, Profile>) -> Self {
-        Self { db, profiles }
+    pub(crate) fn new(
+        db: Database,
+        orders: Orders,
+        profiles: ReadPath<UserId, Profile>,
+    ) -> Self {
+        Self { db, orders, profiles }
     }
 
     /// The one way to read a profile.
     pub(crate) async fn profile(&self, id: UserId) -> Result<Option<Arc<Profile>>, Error> {
-        self.profiles.get(&self.db, &id, |db| profile_of(db, id)).await
+        let orders = self.orders.clone();
+        self.profiles.get(&self.db, &id, |db| profile_of(db, orders, id)).await
     }
 
     /// Call it after every write that this user's profile shows and that may have happened.
@@ -150,15 +157,30 @@ impl Users {
     }
 }
 
-async fn profile_of(db: Database, id: UserId) -> Result<Option<Profile>, DbError> {
-    let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
-    Ok(rows.first().map(|row| Profile {
-        id: row.get(0),
-        name: row.get(1),
-        email: row.get(2),
-        city: row.get(3),
-        orders: row.get(4),
-        units: row.get(5),
-        last_orders: rows.iter().filter_map(|row| Order::at(row, 6)).collect(),
+async fn profile_of(
+    db: Database,
+    orders: Orders,
+    id: UserId,
+) -> Result<Option<Profile>, DbError> {
+    let (account, summary) = match &orders {
+        Orders::Beside(_) => {
+            let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
+            (rows.first().map(Account::from), Summary::at(&rows, 4))
+        }
+        Orders::Sharded(shards) => {
+            // In a box, for a load is moved about before it runs.
+            let (account, summary) = Box::pin(async {
+                let params: [&(dyn ToSql + Sync); 1] = [&id.0];
+                let account = db.query_opt(Statement::AccountById, &params);
+                tokio::try_join!(account, shards.summary(id))
+            })
+            .await?;
+            (account.as_ref().map(Account::from), Some(summary))
+        }
+    };
+    let both = account.zip(summary);
+    Ok(both.map(|(Account { id, name, email, city }, summary)| {
+        let Summary { orders, units, last: last_orders } = summary;
+        Profile { id, name, email, city, orders, units, last_orders }
     }))
 }

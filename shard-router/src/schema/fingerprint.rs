@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::Client;
 
-/// One line for each thing that statements depend on.
+/// One line for each thing that statements depend on. A constraint that is named
+/// `shard_router_…` is a shard's own, such as a `CHECK` of the slots that it owns.
 const CATALOGUE: &str = "\
     SELECT format('column %s.%s.%s %s%s%s', n.nspname, c.relname, a.attname, \
         format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' not null' ELSE '' END, \
@@ -23,7 +24,8 @@ const CATALOGUE: &str = "\
         pg_get_constraintdef(o.oid)) \
     FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid \
     JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'shard_router')";
+    WHERE o.conname !~ '^shard_router_' \
+        AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'shard_router')";
 
 pub(super) async fn catalogue(
     client: &Client,

@@ -92,7 +92,9 @@ impl<'a> Migrator<'a> {
         self
     }
 
-    /// Runs what is pending, and compares the schemas of all shards at the end.
+    /// Runs what is pending, and compares the schemas of all shards at the end, but for
+    /// constraints whose names begin with `shard_router_`: these are each shard's own, such as
+    /// a `CHECK` that a row's [`slot_sql`](crate::slot_sql) is among the slots that it owns.
     ///
     /// # Errors
     ///

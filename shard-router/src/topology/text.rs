@@ -102,10 +102,10 @@ fn without_secrets(text: &str, error: &toml::de::Error) -> String {
         None => message.into(),
     };
     let before = error.span().and_then(|span| text.get(..span.start));
-    match before.map(|before| before.matches('\n').count() + 1) {
-        Some(line) => format!("line {line}: {message}"),
-        None => message,
-    }
+    let Some(before) = before else { return message };
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    format!("line {line}, column {column}: {message}")
 }
 
 /// The name of a variable, and not what somebody has written there instead.

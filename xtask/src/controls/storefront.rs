@@ -37,6 +37,30 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
+        broken: "no_slot_check",
+        protection: "a shard refuses orders of another shard's users",
+        test: Test::live("storefront", "shards::a_shard_refuses_what_belongs_on_the_other"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_stock_first",
+        protection: "an order is committed only when its stock was taken",
+        test: Test::live(
+            "storefront",
+            "shards::an_order_is_committed_when_its_stock_was_taken",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_settling",
+        protection: "an order whose stock was taken is placed, whoever dies",
+        test: Test::live(
+            "storefront",
+            "shards::an_order_that_was_accepted_is_placed_once_whoever_dies",
+        ),
+    },
+    Control {
+        krate: "storefront",
         broken: "no_owner",
         protection: "users read and change what is theirs",
         test: Test::in_storefront("login::tests::only_the_right_tokens_come_through"),

@@ -1,9 +1,10 @@
 //! The storefront on a PostgreSQL of its own: without a cache, with one in its
-//! process, and as two processes that share one in a Redis, which is killed. Or, with
-//! `--lag`, on a primary and replicas.
+//! process, and as two processes that share one in a Redis, which is killed; and with its
+//! orders on two shards. Or, with `--lag`, on a primary and replicas.
 
 mod outage;
 mod replicas;
+mod shards;
 mod shop;
 mod table;
 
@@ -14,6 +15,7 @@ use testbed::postgres::Postgres;
 use testbed::redis::Redis;
 
 use self::outage::Outage;
+use self::shards::Shards;
 use self::shop::{Shop, Storefront};
 use self::table::Run;
 use crate::command::{runtime, step};
@@ -100,7 +102,8 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
 async fn show(options: Options, began: Instant) -> Result<(), String> {
     let text = |error: testbed::Error| error.to_string();
     println!("\n== a PostgreSQL and a Redis of its own, on free ports");
-    let postgres = Postgres::start().await.map_err(text)?;
+    let postgres =
+        Postgres::builder().database(shards::DATABASE).start().await.map_err(text)?;
     let redis = Redis::start().await.map_err(text)?;
     let storefront = Storefront::new(postgres.url(), redis.url()).await?;
 
@@ -129,12 +132,15 @@ async fn show(options: Options, began: Instant) -> Result<(), String> {
         shared.count(&outage);
     }
 
+    let shards = Shards::show(&postgres, seconds).await?;
+
     table::print(&runs, RATE);
     println!();
     let verdict = table::judge(&runs);
     println!("{outage}");
+    println!("\n{shards}");
     println!("\nAll of it took {:.0?}.", began.elapsed());
-    verdict.and_then(|()| outage.judge())?;
+    verdict.and_then(|()| outage.judge()).and_then(|()| shards.judge())?;
 
     if !options.once {
         println!("\nThe shop's two processes and their warm cache are open until Ctrl-C:");

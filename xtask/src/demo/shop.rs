@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use testbed::Folder;
 use testbed::guard::{ExitSignal, Process, spawn_guarded};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::command::target;
 
@@ -37,6 +39,22 @@ impl Storefront {
     /// On a primary and its replicas, with a key for what sessions carry.
     pub(crate) async fn on_replicas(urls: &[String], key: &str) -> Result<Self, String> {
         Self::with(vec![("DATABASE_URL", urls.join(",")), ("TOKEN_KEY", key.to_owned())]).await
+    }
+
+    /// On shards, at these names and URLs, beside the database of all else.
+    pub(crate) async fn on_shards(
+        database: String,
+        shards: &[(&str, String)],
+    ) -> Result<Self, String> {
+        let mut storefront = Self::with(vec![("DATABASE_URL", database)]).await?;
+        let mut text = "key = [\"bigint\"]\n".to_owned();
+        for (name, url) in shards {
+            text += &format!("\n[[shards]]\nname = {name:?}\nconnection = {url:?}\n");
+        }
+        let path = storefront.path("shards.toml");
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        storefront.settings.push(("SHARDS", path.display().to_string()));
+        Ok(storefront)
     }
 
     async fn with(settings: Vec<(&'static str, String)>) -> Result<Self, String> {
@@ -126,6 +144,7 @@ impl Storefront {
             .args(words)
             .current_dir("/")
             .env_remove("LOGIN_STORE")
+            .env_remove("SHARDS")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             // That Redis is away is said once, by the demo.
             .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")
@@ -147,6 +166,36 @@ impl Storefront {
 impl Shop {
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What is at `path`.
+    pub(crate) async fn get(&self, path: &str) -> Result<String, String> {
+        let address = self.url.trim_start_matches("http://");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let asking = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = asking.await.map_err(|error| format!("GET {path}: {error}"))?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+            _ => Err(format!("GET {path}: {answer}")),
+        }
+    }
+
+    /// The sum of a counter over the series whose labels contain `labels`; none is 0.
+    pub(crate) async fn counter(&self, name: &str, labels: &str) -> Result<u64, String> {
+        let metrics = self.get("/metrics").await?;
+        let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+        let of_name = series.filter(|(series, _)| {
+            let found = series.split_once('{').map_or(*series, |(name, _)| name);
+            found == name && series.contains(labels)
+        });
+        of_name.map(|(_, count)| count.parse::<u64>().map_err(|e| format!("{name}: {e}"))).sum()
     }
 
     pub(crate) async fn close(self) -> Result<(), String> {

@@ -20,7 +20,14 @@ const SHARED_ERRORS: &str = "cache_aside_shared_errors_total";
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
 /// The statements that answer reads of the mix.
-const READS: [&str; 3] = ["product_by_id", "products_by_ids", "profile_by_id"];
+const READS: [&str; 5] = [
+    "product_by_id",
+    "products_by_ids",
+    "profile_by_id",
+    // With orders on shards, these two are a profile.
+    "account_by_id",
+    "summary_of_user",
+];
 
 /// Outcomes of a cache that answer at once, without waiting for the database.
 const AT_ONCE: [&str; 4] = ["hit", "stale", "negative", BY_REDIS];

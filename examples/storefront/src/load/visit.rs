@@ -74,6 +74,8 @@ pub(crate) struct Report {
 struct Seen {
     reads: u64,
     writes: u64,
+    /// Orders among the writes that were answered.
+    orders: u64,
     /// Reads that lacked what the same user had written, and was told so.
     stale_reads: u64,
     failures: u64,
@@ -84,6 +86,7 @@ impl Seen {
     fn merge(&mut self, more: Self) {
         self.reads += more.reads;
         self.writes += more.writes;
+        self.orders += more.orders;
         self.stale_reads += more.stale_reads;
         self.failures += more.failures;
         for (class, count) in more.failures_by_class {
@@ -205,6 +208,7 @@ impl User {
             let answer = self.ask(&send(Kind::Order, "POST", path, &body)).await?;
             let Order { id } = parse(&answer)?;
             self.order = id;
+            self.seen.orders += 1;
         }
         Ok(())
     }

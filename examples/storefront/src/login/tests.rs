@@ -21,6 +21,7 @@ use super::accounts::Accounts;
 use super::{Login, SCOPES};
 use crate::app::{Shop, router};
 use crate::db::Database;
+use crate::orders::Orders;
 use crate::read_path::Caching;
 
 const ORDER: &str = r#"{"product_id":1,"quantity":1}"#;
@@ -63,7 +64,9 @@ impl Bed {
         let accounts = Accounts(db.clone());
         let login = Login::new(issuer.clone(), Transport::host_cookie(), accounts).unwrap();
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
-        let shop = Arc::new(Shop::new(db, &Caching::Off, prometheus).unwrap());
+        let shop = Arc::new(
+            Shop::new(db.clone(), Orders::Beside(db), &Caching::Off, prometheus).unwrap(),
+        );
         Self { router: router(shop, None, Some(&Arc::new(login))), issuer, clock }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use shard_router::{Error, Migration, Migrator, Progress, SchemaError};
+use shard_router::{
+    Column, Error, KeyType, Migration, Migrator, Progress, SchemaError, slot_sql,
+};
 
 use crate::bed::Bed;
 
@@ -61,6 +63,15 @@ async fn a_failure_on_the_second_of_three_is_shown_and_a_second_run_goes_on() {
 async fn shards_that_end_with_different_schemas_are_named() {
     let bed = Bed::databases(2).await;
     let router = bed.router().await;
+    // A constraint of this name is a shard's own.
+    let user = Column { name: "user_id", key_type: KeyType::Int };
+    for (shard, slots) in [(0, "slot < 8192"), (1, "slot >= 8192")] {
+        let slots = slots.replace("slot", &slot_sql(&[user]));
+        let own =
+            format!("ALTER TABLE orders ADD CONSTRAINT shard_router_slots CHECK ({slots})");
+        bed.client(shard).await.batch_execute(&own).await.unwrap();
+    }
+    Migrator::new(&router).run(&[]).await.unwrap();
     bed.client(1).await.batch_execute("CREATE INDEX by_hand ON orders (total)").await.unwrap();
     let error = schema_error(Migrator::new(&router).run(&[]).await.unwrap_err());
     let SchemaError::Differ { a, b, differences } = error else { panic!("{error}") };

@@ -9,6 +9,7 @@ mod http;
 mod load;
 mod login;
 mod replicas;
+mod shards;
 mod shared;
 mod shop;
 

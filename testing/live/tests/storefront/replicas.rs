@@ -15,7 +15,7 @@ use crate::shop::{DEADLINE, Shop, revision, seed};
 /// For how long a process may show its own copy of a product.
 const COPIES: Duration = Duration::from_secs(1);
 
-const KEY: &str = "6b5e0f6ad9d4f4ac2b8fdbd4bb3fa1c8f5d3e0d0d2b6a4f3a1c9e7b5d3f10214";
+pub(crate) const KEY: &str = "6b5e0f6ad9d4f4ac2b8fdbd4bb3fa1c8f5d3e0d0d2b6a4f3a1c9e7b5d3f10214";
 
 struct Bed {
     primary: Postgres,

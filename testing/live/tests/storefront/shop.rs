@@ -246,7 +246,12 @@ async fn run(folder: &Folder, database: &str, words: &[&str]) -> (ExitStatus, St
     (status, fs::read_to_string(said).unwrap())
 }
 
-async fn start(folder: &Folder, name: &str, database: &str, words: &[&str]) -> Process {
+pub(crate) async fn start(
+    folder: &Folder,
+    name: &str,
+    database: &str,
+    words: &[&str],
+) -> Process {
     let file = |extension| -> io::Result<File> {
         File::create(folder.path().join(name).with_extension(extension))
     };
@@ -257,6 +262,7 @@ async fn start(folder: &Folder, name: &str, database: &str, words: &[&str]) -> P
         .env("DATABASE_URL", database)
         .env_remove("REDIS_URL")
         .env_remove("LOGIN_STORE")
+        .env_remove("SHARDS")
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(file("out").unwrap())
