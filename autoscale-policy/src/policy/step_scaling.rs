@@ -87,6 +87,8 @@ impl ScalingPolicy for StepScaling {
     fn check(&self) -> Result<(), Refusal> {
         let limits = self.limits();
         limits.check("step-scaling")?;
+        let total = self.per_instance.is_some();
+        rails::comes_back("step-scaling", self.min, total)?;
         if let Some(per_instance) = self.per_instance {
             rails::positive(
                 "step-scaling.per-instance",
@@ -97,7 +99,7 @@ impl ScalingPolicy for StepScaling {
         for (name, stairs) in [("step-scaling.out", &self.out), ("step-scaling.in", &self.r#in)]
         {
             for stair in stairs {
-                rails::positive(&format!("{name}.at"), stair.at, "a utilisation")?;
+                rails::share(&format!("{name}.at"), stair.at, total)?;
                 stair.by.check(&format!("{name}.by"))?;
             }
         }
@@ -122,9 +124,10 @@ impl ScalingPolicy for StepScaling {
             }
         }
         if let Some(last) = self.r#in.first() {
-            let (to, from) = (f64::from(self.min.max(1)), f64::from(self.min.max(1) + 1));
+            let to = f64::from(self.min.max(1));
+            let from = to + 1.0;
             let after = last.at * from / to;
-            if after > first.at {
+            if after > first.at && self.min < self.max {
                 let reason = format!(
                     "would flap: from {from} instances at this utilisation, {to} would be at {after:.2}, above the first stair out ({})",
                     first.at

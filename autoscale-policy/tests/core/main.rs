@@ -5,6 +5,7 @@ mod combined;
 mod config;
 mod explain;
 mod faults;
+mod kept;
 mod policies;
 mod properties;
 mod scene;

@@ -15,6 +15,8 @@ const MEMORY: Duration = Duration::from_secs(3600);
 const MOST_POINTS: usize = 512;
 /// Errors beyond so many standard deviations count as so many.
 const OUTLIER: f64 = 2.5;
+/// Off by so many times what was expected is no error that can be learned from.
+const MOST_VARIANCE: f64 = 100.0;
 /// Until it knows better: off by a fifth.
 const FIRST_ERROR: f64 = 0.2;
 
@@ -52,6 +54,7 @@ impl PredictiveState {
         demand: f64,
     ) -> Estimate {
         let ahead = settings.ahead();
+        self.tame(now);
         let (level, growth) = self.trend(now, demand, ahead, settings.trend);
         let expected = level + growth;
         self.learn(now, demand, ahead);
@@ -60,12 +63,21 @@ impl PredictiveState {
             || self
                 .points
                 .front()
-                .is_some_and(|point| now.since(point.at) > TREND.max(ahead * 2))
+                .is_some_and(|point| now.since(point.at) > TREND.max(ahead.saturating_mul(2)))
         {
             self.points.pop_front();
         }
         let sigma = self.variance.map_or(FIRST_ERROR, f64::sqrt);
         Estimate { level, growth, margin: settings.confidence * sigma * expected.max(1.0) }
+    }
+
+    /// What was kept by a clock that was wrong, or is no figure, is forgotten.
+    fn tame(&mut self, now: EpochMillis) {
+        while self.points.back().is_some_and(|point| point.at > now) {
+            self.points.pop_back();
+        }
+        self.variance =
+            self.variance.filter(|variance| (0.0..=MOST_VARIANCE).contains(variance));
     }
 
     /// The error of what was expected one horizon ago.

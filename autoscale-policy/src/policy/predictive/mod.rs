@@ -98,7 +98,7 @@ impl Predictive {
     }
 
     fn ahead(&self) -> Duration {
-        self.warm_up + self.every
+        self.warm_up.saturating_add(self.every)
     }
 }
 

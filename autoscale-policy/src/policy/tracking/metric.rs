@@ -1,17 +1,21 @@
+use std::time::Duration;
+
 use super::TargetTracking;
 use crate::decision::{Ignored, MetricName, Step};
 use crate::error::Refusal;
 use crate::observation::{CPU, Instance, Phase, Usage, Value};
 use crate::policy::{View, gauge};
+use crate::time::EpochMillis;
 
 /// What a metric is to be, by the type of metric of the HPA.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Target {
-    /// `Resource`, `averageUtilization`: percent of what instances were promised.
+    /// `Resource` or `ContainerResource`, `averageUtilization`: percent of what instances
+    /// were promised.
     Utilization(u32),
-    /// `Resource`, `averageValue`: of this much an instance.
+    /// `Resource` or `ContainerResource`, `averageValue`: of this much an instance.
     ResourceAverage(f64),
     /// `Pods`, `averageValue`: of this much an instance.
     PodsAverage(f64),
@@ -26,7 +30,8 @@ pub enum Target {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub struct Metric {
-    /// As samples are named.
+    /// As samples are named. A resource that is named `cpu`, or `cpu/` and a container, is
+    /// CPU, of which instances that are not ready are left out.
     pub name: MetricName,
     /// What it is to be.
     pub target: Target,
@@ -58,7 +63,10 @@ struct Pods {
 /// In thousandths, rounded up.
 fn milli(value: f64) -> i64 {
     // So that 0.57, which is no binary fraction, is 570 and not 571.
-    (value * 1000.0 - 1e-6).ceil() as i64
+    let exact = value * 1000.0 - 1e-6;
+    // `ceil` is a call where the processor is not known.
+    let whole = exact as i64;
+    whole.saturating_add(i64::from(exact > whole as f64))
 }
 
 fn ceil(value: f64) -> u32 {
@@ -119,10 +127,8 @@ impl Metric {
                         i128::from(sums.usage) * 100 / i128::from(sums.request.max(1));
                     percent as f64 / target as f64
                 };
-                let most = |missing: Sums| {
-                    let missing_as = target.max(100);
-                    Sums { usage: missing.request.saturating_mul(missing_as) / 100, ..missing }
-                };
+                // All of what each was promised, or the target where that is more.
+                let most = |missing: Sums| missing;
                 Ok(self.of_pods(settings, view, pods, ratio, most, f64::from(percent), steps))
             }
             Target::ResourceAverage(target) | Target::PodsAverage(target) => {
@@ -250,50 +256,57 @@ impl Metric {
         value: Value<'_>,
         resource: bool,
     ) -> Result<Pods, Ignored> {
-        let mut pods = Pods::default();
         let instances = view.observation.instances;
-        match value {
+        let percent = match self.target {
+            Target::Utilization(percent) => Some(i64::from(percent)),
+            _ => None,
+        };
+        let pods = match value {
             Value::Unreachable => return Err(Ignored::Unreachable),
-            Value::Fleet(value) => {
-                let unit = 1000;
-                let mut ready = 0;
-                for instance in instances {
-                    match instance.phase {
-                        Phase::Failed | Phase::Draining => {}
-                        Phase::Ready => ready += 1,
-                        Phase::Pending | Phase::Warming => pods.unready.add(0, unit),
-                    }
-                }
-                let mean = matches!(self.target, Target::Utilization(_));
-                pods.measured = Sums {
-                    count: ready,
-                    usage: milli(value).saturating_mul(if mean { ready } else { 1 }),
-                    request: unit * ready,
-                };
-            }
+            Value::Fleet(value) => self.of_one_figure(instances, value),
             Value::Instances(usages) => {
-                let cpu = resource && self.name.as_str() == CPU;
-                let mut of_unknown = [0; 2];
-                gauge::join(instances, usages, |instance, usage| {
-                    sort(instance, usage, settings, view, cpu, &mut pods, &mut of_unknown);
-                });
-                // Instances of one fleet were promised the same.
-                let known = pods.measured.count + pods.missing.count + pods.unready.count
-                    - of_unknown[0]
-                    - of_unknown[1];
-                let promised =
-                    pods.measured.request + pods.missing.request + pods.unready.request;
-                let each = promised / known.max(1);
-                pods.missing.request += of_unknown[0] * each;
-                pods.unready.request += of_unknown[1] * each;
+                let cpu = resource && is_cpu(self.name.as_str());
+                let sorter = || Sorter::new(settings, view, cpu, percent);
+                let mut in_order = sorter();
+                if gauge::merge(instances, usages, |one, usage| in_order.add(one, usage)) {
+                    in_order.sums()
+                } else {
+                    let mut any = sorter();
+                    gauge::join(instances, usages, |one, usage| any.add(one, usage));
+                    any.sums()
+                }
             }
-        }
-        let needs_request = matches!(self.target, Target::Utilization(_));
-        if pods.measured.count == 0 || (needs_request && pods.measured.request <= 0) {
+        };
+        if pods.measured.count == 0 || (percent.is_some() && pods.measured.request <= 0) {
             return Err(Ignored::NoInstance);
         }
         Ok(pods)
     }
+
+    /// One figure stands for as many equal ones as instances are ready.
+    fn of_one_figure(&self, instances: &[Instance], value: f64) -> Pods {
+        let mut pods = Pods::default();
+        for instance in instances {
+            match instance.phase {
+                Phase::Failed | Phase::Draining => {}
+                Phase::Ready => pods.measured.count += 1,
+                Phase::Pending | Phase::Warming => pods.unready.add(0, UNIT),
+            }
+        }
+        let ready = pods.measured.count;
+        let mean = matches!(self.target, Target::Utilization(_));
+        pods.measured.usage = milli(value).saturating_mul(if mean { ready } else { 1 });
+        pods.measured.request = UNIT * ready;
+        pods
+    }
+}
+
+/// One, in thousandths.
+const UNIT: i64 = 1000;
+
+/// Whether it is CPU, of whole instances or of one of their containers.
+fn is_cpu(name: &str) -> bool {
+    name.strip_prefix(CPU).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// One figure for the fleet, or the sum of several, in thousandths.
@@ -307,46 +320,107 @@ fn total(value: Value<'_>) -> Result<i64, Ignored> {
     Ok(milli(sum))
 }
 
-fn sort(
-    instance: &Instance,
-    usage: Option<&Usage>,
-    settings: &TargetTracking,
-    view: &View<'_>,
+/// Sorts instances one by one. What is the same for all of them is worked out once.
+struct Sorter {
+    pods: Pods,
+    /// How many are missing, and unready, of which nobody knows what they were promised.
+    missing_unknown: i64,
+    unready_unknown: i64,
+    /// Of what it was promised, where that counts.
+    missing_percent: Option<i64>,
     cpu: bool,
-    pods: &mut Pods,
-    of_unknown: &mut [i64; 2],
-) {
-    let request = usage
-        .map(|usage| usage.request)
-        .filter(|request| request.is_finite() && *request > 0.0)
-        .map(milli);
-    if matches!(instance.phase, Phase::Failed | Phase::Draining) {
-        return;
+    fresh: std::ops::RangeInclusive<EpochMillis>,
+    /// Those that began later than this are in their initialisation.
+    initialised: EpochMillis,
+    initial_readiness: Duration,
+}
+
+impl Sorter {
+    fn new(
+        settings: &TargetTracking,
+        view: &View<'_>,
+        cpu: bool,
+        percent: Option<i64>,
+    ) -> Self {
+        // The clock of those who made the samples.
+        let now = view.observation.now;
+        Self {
+            pods: Pods::default(),
+            missing_unknown: 0,
+            unready_unknown: 0,
+            missing_percent: percent.map(|percent| percent.max(100)),
+            cpu,
+            fresh: gauge::freshness(now, settings.max_age),
+            initialised: now - settings.cpu_initialization,
+            initial_readiness: settings.initial_readiness,
+        }
     }
-    if instance.phase == Phase::Pending {
-        of_unknown[1] += i64::from(request.is_none());
-        return pods.unready.add(0, request.unwrap_or(0));
+
+    fn add(&mut self, instance: &Instance, usage: Option<&Usage>) {
+        if matches!(instance.phase, Phase::Failed | Phase::Draining) {
+            return;
+        }
+        let found = usage.filter(|usage| {
+            gauge::usable(usage.usage).is_ok() && self.fresh.contains(&usage.at)
+        });
+        let request = match (usage, self.missing_percent) {
+            (Some(usage), Some(_)) if usage.request.is_finite() && usage.request > 0.0 => {
+                milli(usage.request)
+            }
+            _ => 0,
+        };
+        let Some(found) = found.filter(|_| instance.phase != Phase::Pending) else {
+            if instance.phase == Phase::Pending {
+                return self.unready(request);
+            }
+            self.missing_unknown += i64::from(request == 0);
+            return self.pods.missing.add(self.at_most(request), request);
+        };
+        if self.cpu && self.is_unready(instance, found) {
+            return self.unready(request);
+        }
+        self.pods.measured.add(milli(found.usage), request);
     }
-    let found = usage.filter(|usage| {
-        gauge::usable(usage.usage).is_ok()
-            && gauge::fresh(usage.at, view.now, settings.max_age).is_ok()
-    });
-    let Some(found) = found else {
-        of_unknown[0] += i64::from(request.is_none());
-        return pods.missing.add(0, request.unwrap_or(0));
-    };
-    let ready = instance.phase == Phase::Ready;
-    let unready = cpu
-        && instance.started.is_none_or(|started| {
-            if started + settings.cpu_initialization > view.now {
+
+    fn unready(&mut self, request: i64) {
+        self.unready_unknown += i64::from(request == 0);
+        self.pods.unready.add(0, request);
+    }
+
+    /// All that an instance could use: rounded for each of them.
+    fn at_most(&self, request: i64) -> i64 {
+        request.saturating_mul(self.missing_percent.unwrap_or(100)) / 100
+    }
+
+    fn is_unready(&self, instance: &Instance, found: &Usage) -> bool {
+        let ready = instance.phase == Phase::Ready;
+        instance.started.is_none_or(|started| {
+            if started > self.initialised {
                 !ready || found.at < instance.changed + found.window
             } else {
-                !ready && started + settings.initial_readiness > instance.changed
+                !ready && started + self.initial_readiness > instance.changed
             }
-        });
-    if unready {
-        of_unknown[1] += i64::from(request.is_none());
-        return pods.unready.add(0, request.unwrap_or(0));
+        })
     }
-    pods.measured.add(milli(found.usage), request.unwrap_or(0));
+
+    /// Instances of one fleet were promised the same.
+    fn sums(mut self) -> Pods {
+        let (missing_unknown, unready_unknown) = (self.missing_unknown, self.unready_unknown);
+        if self.missing_percent.is_some() && missing_unknown + unready_unknown > 0 {
+            let Pods { measured, missing, unready } = self.pods;
+            let all = [measured, missing, unready];
+            let known: i64 = all.iter().map(|sums| sums.count).sum();
+            let known = known - missing_unknown - unready_unknown;
+            let promised = all.iter().fold(0_i64, |sum, one| sum.saturating_add(one.request));
+            let each = promised / known.max(1);
+            let at_most = self.at_most(each);
+            let fill = |sums: &mut Sums, unknown: i64, usage: i64| {
+                sums.request = sums.request.saturating_add(unknown.saturating_mul(each));
+                sums.usage = sums.usage.saturating_add(unknown.saturating_mul(usage));
+            };
+            fill(&mut self.pods.missing, missing_unknown, at_most);
+            fill(&mut self.pods.unready, unready_unknown, 0);
+        }
+        self.pods
+    }
 }

@@ -1,4 +1,5 @@
 mod behavior;
+mod legacy;
 mod metric;
 
 use std::time::Duration;
@@ -53,8 +54,11 @@ pub struct TargetTracking {
     /// How old a sample may be; 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
     pub max_age: Duration,
-    /// Windows and rates.
-    pub behavior: Behavior,
+    /// Windows and rates. `None`, the default, is an HPA without a `behavior`: in and out
+    /// to the most of what was wanted in the last 5 min, and out to twice as many at a
+    /// time, or to 4.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub behavior: Option<Behavior>,
 }
 
 impl Default for TargetTracking {
@@ -76,7 +80,7 @@ impl TargetTracking {
             cpu_initialization: Duration::from_secs(300),
             initial_readiness: Duration::from_secs(30),
             max_age: Duration::from_secs(60),
-            behavior: Behavior::default(),
+            behavior: None,
         }
     }
 
@@ -130,7 +134,7 @@ impl ScalingPolicy for TargetTracking {
             }
         }
         rails::max_age_check("target-tracking", self.max_age)?;
-        self.behavior.check()
+        self.behavior.as_ref().map_or(Ok(()), Behavior::check)
     }
 
     fn decide(
@@ -140,6 +144,7 @@ impl ScalingPolicy for TargetTracking {
         steps: &mut Vec<Step>,
     ) -> Proposal {
         let current = view.current;
+        state.begin(current, view.now);
         let proposal = |wanted, allowed, bound_by| Proposal {
             wanted,
             allowed,
@@ -168,11 +173,17 @@ impl ScalingPolicy for TargetTracking {
             });
             return proposal(current, current, Some(Bound::Missing));
         };
-        let (allowed, bound_by) = self.behavior.normalise(state, self, view, wanted, steps);
+        let (allowed, bound_by) = match &self.behavior {
+            Some(behavior) => behavior.normalise(state, self, view, wanted, steps),
+            None => legacy::normalise(state, self, view, wanted, steps),
+        };
         proposal(wanted, allowed, bound_by)
     }
 
     fn applied(&self, state: &mut TrackingState, taken: Taken) {
-        state.applied(taken, &self.behavior);
+        // Without a behaviour there is no rate that looks back.
+        if let Some(behavior) = &self.behavior {
+            state.applied(taken, behavior);
+        }
     }
 }
