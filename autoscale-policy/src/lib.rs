@@ -62,7 +62,7 @@ pub use crate::decision::{Action, Bound, Decision, Ignored, MetricName, Step};
 #[cfg(feature = "drain")]
 pub use crate::drain::{
     DrainBody, DrainBodyError, DrainError, DrainFuture, DrainLayer, DrainService,
-    DrainSettings, Drained, Lifecycle, Readiness, ReadinessService,
+    DrainSettings, Drained, Held, Lifecycle, Readiness, ReadinessService,
 };
 pub use crate::error::{ConfigError, Refusal};
 #[cfg(feature = "layer")]

@@ -302,7 +302,7 @@ fn readiness_that_flaps_makes_nothing_flap() {
             let at = t(15 * tick);
             let mut fleet = ready(6);
             for (n, one) in fleet.iter_mut().enumerate().take(2) {
-                if (tick + n as u64) % 2 == 0 {
+                if (tick + n as u64).is_multiple_of(2) {
                     one.phase = Phase::Warming;
                     one.changed = at - s(5);
                 }
