@@ -44,18 +44,16 @@ pub(crate) fn sample<'a>(
 }
 
 /// From when until when samples may be.
-pub(crate) fn freshness(
-    now: EpochMillis,
-    max_age: Duration,
-) -> std::ops::RangeInclusive<EpochMillis> {
+pub(crate) fn freshness(now: EpochMillis, max_age: Duration) -> (EpochMillis, EpochMillis) {
     if cfg!(broken = "use_stale") {
-        return EpochMillis::new(0)..=EpochMillis::new(u64::MAX);
+        return (EpochMillis::new(0), EpochMillis::new(u64::MAX));
     }
-    now - max_age..=now + SKEW
+    (now - max_age, now + SKEW)
 }
 
 fn fresh(at: EpochMillis, now: EpochMillis, max_age: Duration) -> Result<(), Ignored> {
-    if freshness(now, max_age).contains(&at) {
+    let (oldest, newest) = freshness(now, max_age);
+    if oldest <= at && at <= newest {
         return Ok(());
     }
     let (age, ahead) = (now.since(at), at.since(now));
@@ -94,9 +92,9 @@ pub(crate) fn read(
     let fresh = freshness(view.observation.now, max_age);
     let instances = view.observation.instances;
     let mut sums = Means::default();
-    if !merge(instances, usages, |one, found| sums.add(one, found, total, &fresh)) {
+    if !merge(instances, usages, |one, found| sums.add(one, found, total, fresh)) {
         sums = Means::default();
-        join(instances, usages, |one, found| sums.add(one, found, total, &fresh));
+        join(instances, usages, |one, found| sums.add(one, found, total, fresh));
     }
     let Means { usage, request, measured, ready } = sums;
     if measured == 0 {
@@ -123,7 +121,7 @@ impl Means {
         instance: &Instance,
         found: Option<&Usage>,
         total: bool,
-        fresh: &std::ops::RangeInclusive<EpochMillis>,
+        (oldest, newest): (EpochMillis, EpochMillis),
     ) {
         if instance.phase != Phase::Ready {
             return;
@@ -132,7 +130,8 @@ impl Means {
         if let Some(found) = found
             && usable(found.usage).is_ok()
             && (total || (found.request.is_finite() && found.request > 0.0))
-            && fresh.contains(&found.at)
+            && oldest <= found.at
+            && found.at <= newest
         {
             self.usage += found.usage;
             self.request += found.request;
@@ -143,18 +142,24 @@ impl Means {
 
 /// Calls `each` with every instance and its usage, where usages come in the order of the
 /// instances, gaps allowed. Otherwise it returns false, and what it has said is wrong.
+#[inline(always)]
 pub(crate) fn merge<'a>(
     instances: &'a [Instance],
     usages: &'a [Usage],
     mut each: impl FnMut(&'a Instance, Option<&'a Usage>),
 ) -> bool {
-    let mut at = 0;
+    let mut rest = usages.iter();
+    let mut next = rest.next();
     for instance in instances {
-        let found = usages.get(at).filter(|usage| usage.instance == instance.id);
-        at += usize::from(found.is_some());
-        each(instance, found);
+        match next {
+            Some(usage) if usage.instance == instance.id => {
+                each(instance, Some(usage));
+                next = rest.next();
+            }
+            _ => each(instance, None),
+        }
     }
-    at == usages.len()
+    next.is_none()
 }
 
 /// The same in whatever order they come.

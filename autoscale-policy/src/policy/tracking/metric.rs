@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::TargetTracking;
+use super::milli::{EXACT, LARGE, milli, whole_milli};
 use crate::decision::{Ignored, MetricName, Step};
 use crate::error::Refusal;
 use crate::observation::{CPU, Instance, Phase, Usage, Value};
@@ -46,6 +47,12 @@ struct Sums {
 }
 
 impl Sums {
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.usage = self.usage.saturating_add(other.usage);
+        self.request = self.request.saturating_add(other.request);
+    }
+
     fn add(&mut self, usage: i64, request: i64) {
         self.count += 1;
         self.usage = self.usage.saturating_add(usage);
@@ -58,15 +65,6 @@ struct Pods {
     measured: Sums,
     missing: Sums,
     unready: Sums,
-}
-
-/// In thousandths, rounded up.
-fn milli(value: f64) -> i64 {
-    // So that 0.57, which is no binary fraction, is 570 and not 571.
-    let exact = value * 1000.0 - 1e-6;
-    // `ceil` is a call where the processor is not known.
-    let whole = exact as i64;
-    whole.saturating_add(i64::from(exact > whole as f64))
 }
 
 fn ceil(value: f64) -> u32 {
@@ -198,18 +196,13 @@ impl Metric {
             return self.say(view, first * target, target, wanted, steps);
         }
         let mut filled = measured;
-        let mut fill = |sums: Sums| {
-            filled.count += sums.count;
-            filled.usage = filled.usage.saturating_add(sums.usage);
-            filled.request = filled.request.saturating_add(sums.request);
-        };
         if first < 1.0 {
-            fill(missing_at_most(missing));
+            filled.join(missing_at_most(missing));
         } else if first > 1.0 {
-            fill(Sums { usage: 0, ..missing });
+            filled.join(Sums { usage: 0, ..missing });
         }
         if with_unready {
-            fill(Sums { usage: 0, ..unready });
+            filled.join(Sums { usage: 0, ..unready });
         }
         let second = ratio(filled);
         if settings.tolerates(second) {
@@ -266,15 +259,28 @@ impl Metric {
             Value::Fleet(value) => self.of_one_figure(instances, value),
             Value::Instances(usages) => {
                 let cpu = resource && is_cpu(self.name.as_str());
-                let sorter = || Sorter::new(settings, view, cpu, percent);
-                let mut in_order = sorter();
-                if gauge::merge(instances, usages, |one, usage| in_order.add(one, usage)) {
-                    in_order.sums()
+                let looks = Looks::new(settings, view, cpu, percent);
+                let mut sorter = Sorter::new(looks);
+                // Most instances are measured, and their sums stay in registers.
+                let (mut count, mut used, mut asked) = (0, 0.0, 0.0);
+                let ordered = gauge::merge(instances, usages, |one, usage| {
+                    match usage.and_then(|usage| looks.measured(one, usage)) {
+                        Some((usage, request)) => {
+                            count += 1;
+                            used += usage;
+                            asked += request;
+                        }
+                        None => sorter.add(one, usage),
+                    }
+                });
+                if ordered && used < EXACT && asked < EXACT {
+                    let (usage, request) = (used as i64, asked as i64);
+                    sorter.pods.measured.join(Sums { count, usage, request });
                 } else {
-                    let mut any = sorter();
-                    gauge::join(instances, usages, |one, usage| any.add(one, usage));
-                    any.sums()
+                    sorter = Sorter::new(looks);
+                    gauge::join(instances, usages, |one, usage| sorter.add(one, usage));
                 }
+                sorter.sums()
             }
         };
         if pods.measured.count == 0 || (percent.is_some() && pods.measured.request <= 0) {
@@ -320,22 +326,21 @@ fn total(value: Value<'_>) -> Result<i64, Ignored> {
     Ok(milli(sum))
 }
 
-/// Sorts instances one by one. What is the same for all of them is worked out once.
-struct Sorter {
-    pods: Pods,
-    /// How many are missing, and unready, of which nobody knows what they were promised.
-    missing_unknown: i64,
-    unready_unknown: i64,
-    /// Of what it was promised, where that counts.
-    missing_percent: Option<i64>,
+/// What is the same for all instances.
+#[derive(Clone, Copy)]
+struct Looks {
     cpu: bool,
-    fresh: std::ops::RangeInclusive<EpochMillis>,
+    /// Of what it was promised, where that counts, an instance without a figure may use so
+    /// much.
+    missing_percent: Option<i64>,
+    oldest: EpochMillis,
+    newest: EpochMillis,
     /// Those that began later than this are in their initialisation.
     initialised: EpochMillis,
     initial_readiness: Duration,
 }
 
-impl Sorter {
+impl Looks {
     fn new(
         settings: &TargetTracking,
         view: &View<'_>,
@@ -344,47 +349,38 @@ impl Sorter {
     ) -> Self {
         // The clock of those who made the samples.
         let now = view.observation.now;
+        let (oldest, newest) = gauge::freshness(now, settings.max_age);
         Self {
-            pods: Pods::default(),
-            missing_unknown: 0,
-            unready_unknown: 0,
-            missing_percent: percent.map(|percent| percent.max(100)),
             cpu,
-            fresh: gauge::freshness(now, settings.max_age),
+            missing_percent: percent.map(|percent| percent.max(100)),
+            oldest,
+            newest,
             initialised: now - settings.cpu_initialization,
             initial_readiness: settings.initial_readiness,
         }
     }
 
-    fn add(&mut self, instance: &Instance, usage: Option<&Usage>) {
-        if matches!(instance.phase, Phase::Failed | Phase::Draining) {
-            return;
-        }
-        let found = usage.filter(|usage| {
-            gauge::usable(usage.usage).is_ok() && self.fresh.contains(&usage.at)
-        });
-        let request = match (usage, self.missing_percent) {
-            (Some(usage), Some(_)) if usage.request.is_finite() && usage.request > 0.0 => {
-                milli(usage.request)
-            }
-            _ => 0,
-        };
-        let Some(found) = found.filter(|_| instance.phase != Phase::Pending) else {
-            if instance.phase == Phase::Pending {
-                return self.unready(request);
-            }
-            self.missing_unknown += i64::from(request == 0);
-            return self.pods.missing.add(self.at_most(request), request);
-        };
-        if self.cpu && self.is_unready(instance, found) {
-            return self.unready(request);
-        }
-        self.pods.measured.add(milli(found.usage), request);
+    /// Use and request of an instance of which nothing is in doubt, in thousandths.
+    #[inline]
+    fn measured(&self, instance: &Instance, usage: &Usage) -> Option<(f64, f64)> {
+        let settled = !self.cpu || instance.started.is_some_and(|at| at <= self.initialised);
+        let asks = self.missing_percent.is_some();
+        let plain = instance.phase == Phase::Ready
+            && settled
+            && self.is_fresh(usage)
+            && (0.0..LARGE).contains(&usage.usage)
+            && (!asks || (0.001..LARGE).contains(&usage.request));
+        plain.then(|| {
+            (whole_milli(usage.usage), if asks { whole_milli(usage.request) } else { 0.0 })
+        })
     }
 
-    fn unready(&mut self, request: i64) {
-        self.unready_unknown += i64::from(request == 0);
-        self.pods.unready.add(0, request);
+    fn is_usable(&self, usage: &Usage) -> bool {
+        gauge::usable(usage.usage).is_ok() && self.is_fresh(usage)
+    }
+
+    fn is_fresh(&self, usage: &Usage) -> bool {
+        self.oldest <= usage.at && usage.at <= self.newest
     }
 
     /// All that an instance could use: rounded for each of them.
@@ -402,18 +398,61 @@ impl Sorter {
             }
         })
     }
+}
+
+/// Sorts instances one by one.
+struct Sorter {
+    looks: Looks,
+    pods: Pods,
+    /// How many are missing, and unready, of which nobody knows what they were promised.
+    missing_unknown: i64,
+    unready_unknown: i64,
+}
+
+impl Sorter {
+    fn new(looks: Looks) -> Self {
+        Self { looks, pods: Pods::default(), missing_unknown: 0, unready_unknown: 0 }
+    }
+
+    fn add(&mut self, instance: &Instance, usage: Option<&Usage>) {
+        if matches!(instance.phase, Phase::Failed | Phase::Draining) {
+            return;
+        }
+        let request = match (usage, self.looks.missing_percent) {
+            (Some(usage), Some(_)) if usage.request.is_finite() && usage.request > 0.0 => {
+                milli(usage.request)
+            }
+            _ => 0,
+        };
+        if instance.phase == Phase::Pending {
+            return self.unready(request);
+        }
+        let Some(found) = usage.filter(|usage| self.looks.is_usable(usage)) else {
+            self.missing_unknown += i64::from(request == 0);
+            return self.pods.missing.add(self.looks.at_most(request), request);
+        };
+        if self.looks.cpu && self.looks.is_unready(instance, found) {
+            return self.unready(request);
+        }
+        self.pods.measured.add(milli(found.usage), request);
+    }
+
+    fn unready(&mut self, request: i64) {
+        self.unready_unknown += i64::from(request == 0);
+        self.pods.unready.add(0, request);
+    }
 
     /// Instances of one fleet were promised the same.
     fn sums(mut self) -> Pods {
         let (missing_unknown, unready_unknown) = (self.missing_unknown, self.unready_unknown);
-        if self.missing_percent.is_some() && missing_unknown + unready_unknown > 0 {
+        if self.looks.missing_percent.is_some() && missing_unknown + unready_unknown > 0 {
             let Pods { measured, missing, unready } = self.pods;
             let all = [measured, missing, unready];
             let known: i64 = all.iter().map(|sums| sums.count).sum();
             let known = known - missing_unknown - unready_unknown;
             let promised = all.iter().fold(0_i64, |sum, one| sum.saturating_add(one.request));
             let each = promised / known.max(1);
-            let at_most = self.at_most(each);
+            let at_most = self.looks.at_most(each);
             let fill = |sums: &mut Sums, unknown: i64, usage: i64| {
                 sums.request = sums.request.saturating_add(unknown.saturating_mul(each));
                 sums.usage = sums.usage.saturating_add(unknown.saturating_mul(usage));

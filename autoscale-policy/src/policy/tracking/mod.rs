@@ -1,6 +1,7 @@
 mod behavior;
 mod legacy;
 mod metric;
+mod milli;
 
 use std::time::Duration;
 
