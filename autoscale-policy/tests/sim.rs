@@ -196,6 +196,22 @@ fn on_bursty_load_predictive_is_ahead_of_the_hpa_at_equal_cost() {
 }
 
 #[test]
+fn on_nervous_load_predictive_is_around_the_level_and_changes_little() {
+    let world = World::default();
+    for seed in [101, 102, 103] {
+        let load = Generator::Noise.load(seed, 5);
+        let ours = world.run(&load, &predictive(&world)).unwrap().score;
+        for frontier in
+            [Frontier::hpa_cpu(&world, &load), Frontier::hpa_in_flight(&world, &load)]
+        {
+            assert!(frontier.unwrap().standing(&ours).holds(), "{seed}: {ours:?}");
+        }
+        let hpa = world.run(&load, &world.hpa([Metric::cpu(70)])).unwrap().score;
+        assert!(ours.actions <= hpa.actions, "{} {}", ours.actions, hpa.actions);
+    }
+}
+
+#[test]
 fn what_makes_no_world_is_refused() {
     let refused = |world: World, load: &Load, said: &str| {
         let error = world.run(load, &Still).unwrap_err().to_string();

@@ -104,6 +104,15 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "autoscale-policy",
+        broken: "never_steady",
+        protection: "load that jumps around a level makes no more changes than an HPA",
+        test: Test::autoscale_policy(
+            "sim",
+            "on_nervous_load_predictive_is_around_the_level_and_changes_little",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
         broken: "in_flight_leaks",
         protection: "a request that is answered or given up is not in flight",
         test: Test::autoscale_policy("layers", "counts_what_is_under_way"),
