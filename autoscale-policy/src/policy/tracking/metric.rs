@@ -261,21 +261,8 @@ impl Metric {
                 let cpu = resource && is_cpu(self.name.as_str());
                 let looks = Looks::new(settings, view, cpu, percent);
                 let mut sorter = Sorter::new(looks);
-                // Most instances are measured, and their sums stay in registers.
-                let (mut count, mut used, mut asked) = (0, 0.0, 0.0);
-                let ordered = gauge::merge(instances, usages, |one, usage| {
-                    match usage.and_then(|usage| looks.measured(one, usage)) {
-                        Some((usage, request)) => {
-                            count += 1;
-                            used += usage;
-                            asked += request;
-                        }
-                        None => sorter.add(one, usage),
-                    }
-                });
-                if ordered && used < EXACT && asked < EXACT {
-                    let (usage, request) = (used as i64, asked as i64);
-                    sorter.pods.measured.join(Sums { count, usage, request });
+                if let Some(plain) = sorter.in_order(instances, usages) {
+                    sorter.pods.measured.join(plain);
                 } else {
                     sorter = Sorter::new(looks);
                     gauge::join(instances, usages, |one, usage| sorter.add(one, usage));
@@ -412,6 +399,39 @@ struct Sorter {
 impl Sorter {
     fn new(looks: Looks) -> Self {
         Self { looks, pods: Pods::default(), missing_unknown: 0, unready_unknown: 0 }
+    }
+
+    /// Sums over those of which nothing is in doubt, which are most, and sorts the others.
+    /// None where usages come in another order than instances.
+    fn in_order(&mut self, mut instances: &[Instance], mut usages: &[Usage]) -> Option<Sums> {
+        let looks = self.looks;
+        let (mut count, mut used, mut asked) = (0, 0.0, 0.0);
+        while let [instance, others @ ..] = instances {
+            // No call in this loop, so that the sums stay in registers.
+            let (mut run, mut used_in_run, mut asked_in_run) = (0, 0.0, 0.0);
+            for (instance, usage) in instances.iter().zip(usages) {
+                if instance.id != usage.instance {
+                    break;
+                }
+                let Some((usage, request)) = looks.measured(instance, usage) else { break };
+                run += 1;
+                used_in_run += usage;
+                asked_in_run += request;
+            }
+            if run > 0 {
+                (instances, usages) = (&instances[run..], &usages[run..]);
+                count += run as i64;
+                used += used_in_run;
+                asked += asked_in_run;
+                continue;
+            }
+            let found = usages.first().filter(|usage| usage.instance == instance.id);
+            usages = &usages[usize::from(found.is_some())..];
+            instances = others;
+            self.add(instance, found);
+        }
+        let exact = usages.is_empty() && used < EXACT && asked < EXACT;
+        exact.then_some(Sums { count, usage: used as i64, request: asked as i64 })
     }
 
     fn add(&mut self, instance: &Instance, usage: Option<&Usage>) {

@@ -11,18 +11,24 @@ use super::{Limits, Proposal, ScalingPolicy, Taken, View, rails};
 use crate::decision::{Bound, Step};
 use crate::error::Refusal;
 
-/// Keeps metrics at their targets, exactly as Kubernetes' Horizontal Pod Autoscaler
-/// (`autoscaling/v2`, Kubernetes 1.35) does.
+/// Keeps metrics at their targets, as Kubernetes' Horizontal Pod Autoscaler does
+/// (`autoscaling/v2`, as of Kubernetes 1.35).
 ///
 /// The algorithm is that of "Horizontal Pod Autoscaling" in the documentation of
-/// Kubernetes, with its defaults: a tolerance of 0.1, an initial readiness delay of
-/// 30 s, a CPU initialisation period of 5 min, windows of 0 and 300 s, and the default
-/// scaling policies. Several metrics: the most counts; one that is invalid blocks
-/// scaling in only. It decides well every 15 s.
+/// Kubernetes, with its defaults: a tolerance of 0.1 for each direction, its edges
+/// included (which is so since 1.33), an initial readiness delay of 30 s, a CPU
+/// initialisation period of 5 min, and the rules of an HPA without a `behavior`. Several
+/// metrics: the most counts; one that is invalid blocks scaling in only. It decides well
+/// every 15 s.
 ///
 /// Where the metrics of Kubernetes' API have no like, this is added: a sample that is
 /// older than `max_age` is invalid, and one figure for the fleet stands for as many
-/// equal ones as instances are ready.
+/// equal ones as instances are ready. And this differs: [`Phase::Draining`] counts as not
+/// ready everywhere, figures of instances that are gone are ignored, and an instance of
+/// which nobody knows what it was promised was promised what the others were on average,
+/// where the HPA gives up the metric.
+///
+/// [`Phase::Draining`]: crate::Phase::Draining
 ///
 /// ```
 /// use autoscale_policy::{Metric, Scaler, TargetTracking};
