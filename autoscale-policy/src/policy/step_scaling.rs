@@ -170,16 +170,21 @@ impl ScalingPolicy for StepScaling {
         } else if let Some(stair) = fewer {
             let to = view.current.saturating_sub(stair.by.of(view.current));
             // At `up` itself it would scale out.
-            let enough = (use_of.demand / up).floor() as u32 + 1;
+            let enough = ((use_of.demand / up).floor() as u32).saturating_add(1);
             let enough = enough.min(view.current);
-            breach = (enough > to).then_some((to, enough));
-            (wanted, target) = (to.max(enough), stair.at);
+            breach = (enough > to && !cfg!(broken = "breach")).then_some((to, enough));
+            (wanted, target) = (breach.map_or(to, |(_, enough)| enough), stair.at);
         }
         steps.push(use_of.step(&self.metric, target, view, breach.map_or(wanted, |(n, _)| n)));
         if let Some((from, to)) = breach {
             steps.push(Step::Bound { by: Bound::WouldBreach, from, to, left: None });
         }
-        rails.settle(state, view, wanted, !use_of.partial, steps)
+        let mut proposal = rails.settle(state, view, wanted, !use_of.partial, steps);
+        if let Some((fewer, _)) = breach {
+            proposal.wanted = fewer;
+            proposal.bound_by = proposal.bound_by.or(Some(Bound::WouldBreach));
+        }
+        proposal
     }
 
     fn applied(&self, state: &mut RailsState, taken: Taken) {

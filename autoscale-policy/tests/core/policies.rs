@@ -133,6 +133,18 @@ fn stairs_take_larger_steps_further_off() {
 }
 
 #[test]
+fn stairs_in_do_not_lead_to_where_they_lead_out_again() {
+    let half = Stair { at: 0.45, by: Change::Percent(50.0) };
+    let policy = StepScaling { r#in: vec![half], ..StepScaling::default() };
+    let mut scaler = Scaler::new(policy).unwrap();
+    // Half of 8 would be at 0.875. 3.5 instances' worth on 5 are at 0.7, which is where the
+    // first stair out begins: 6.
+    let decision = at_cpu(&mut scaler, t(0), &ready(8), 0.4375);
+    assert_eq!(decision.action, Action::ScaleTo(6), "{decision}");
+    assert_eq!((decision.bound_by, decision.wanted), (Some(Bound::WouldBreach), 4));
+}
+
+#[test]
 fn a_backlog_asks_for_workers_from_zero_on() {
     let policy = QueueDepth { activation: 5.0, ..QueueDepth::per_instance(10.0) };
     let mut scaler = Scaler::new(policy).unwrap();
