@@ -4,6 +4,7 @@
 mod combined;
 mod config;
 mod explain;
+mod extremes;
 mod faults;
 mod kept;
 mod policies;
