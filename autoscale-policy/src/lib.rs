@@ -32,6 +32,7 @@
 //! - `layer`: `InFlightLayer`, which measures load where requests pass.
 //! - `drain`: `DrainLayer`, `Lifecycle` and the readiness service.
 //! - `cpu`: the CPU use of this process or its cgroup, on Linux.
+//! - `metrics`: `DecisionMetrics`, decisions through the `metrics` facade.
 //! - `sim`: the simulator, and the command `autoscale-sim`.
 
 #![forbid(unsafe_code)]
@@ -48,6 +49,8 @@ mod drain;
 mod error;
 #[cfg(feature = "layer")]
 mod in_flight;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observation;
 mod policy;
 mod scaler;
@@ -62,13 +65,15 @@ pub use crate::decision::{Action, Bound, Decision, Ignored, MetricName, Step};
 #[cfg(feature = "drain")]
 pub use crate::drain::{
     DrainBody, DrainBodyError, DrainError, DrainFuture, DrainLayer, DrainService,
-    DrainSettings, Drained, Lifecycle, Readiness, ReadinessService,
+    DrainSettings, Drained, Held, Lifecycle, Readiness, ReadinessService,
 };
 pub use crate::error::{ConfigError, Refusal};
 #[cfg(feature = "layer")]
 pub use crate::in_flight::{
     InFlight, InFlightLayer, InFlightService, Measured, Meter, ResponseFuture, Ticket,
 };
+#[cfg(feature = "metrics")]
+pub use crate::metrics::DecisionMetrics;
 pub use crate::observation::{
     CPU, IN_FLIGHT, Instance, InstanceId, Observation, Phase, QUEUE_DEPTH, Sample, Usage, Value,
 };

@@ -14,6 +14,11 @@ use crate::time::EpochMillis;
 /// nothing is scaled in. One that is neither confirmed nor seen is forgotten after
 /// [`patience`](Self::patience), 10 min.
 ///
+/// A clock that goes back is time that stands still: for cooldowns, windows and rates no
+/// time has passed, while samples and instances go on by the clock that observed them. If
+/// it stays back for as long as `patience`, it was wrong before: all that is remembered by
+/// it is forgotten.
+///
 /// Who leads among several controllers is the platform's business: run one, or elect one.
 #[derive(Clone, Debug)]
 pub struct Scaler<P: ScalingPolicy> {
@@ -23,12 +28,17 @@ pub struct Scaler<P: ScalingPolicy> {
 }
 
 /// All that a [`Scaler`] remembers. Kept over a restart, it makes the restart unnoticed.
+///
+/// A state of an earlier version, with less in it, is one that remembers less. What it
+/// says is not trusted further than the policy's limits and the clock.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(default, rename_all = "kebab-case"))]
 pub struct ScalerState<S> {
     /// The latest time that was seen.
     clock: EpochMillis,
+    /// The earliest since the clock has gone back.
+    back: Option<EpochMillis>,
     asked: Option<Asked>,
     last: u32,
     policy: S,
@@ -93,12 +103,15 @@ impl<P: ScalingPolicy> Scaler<P> {
         let mut steps = Vec::with_capacity(8);
         let now = self.clock(observation.now, &mut steps);
         let limits = self.policy.limits();
-        let fleet = count(observation.instances, now, limits.warm_up);
+        let fleet = count(observation.instances, observation.now, limits.warm_up);
         let seen = fleet.total(observation);
         self.look(seen, observation.target.is_some(), now, &mut steps);
         let asked = self.state.asked.filter(|asked| asked.to > asked.from);
         let current = match asked {
-            Some(asked) if !cfg!(broken = "forget_pending") => seen.max(asked.to),
+            // More than may be was never asked for here.
+            Some(asked) if !cfg!(broken = "forget_pending") => {
+                seen.max(asked.to.min(limits.max))
+            }
             _ => seen,
         };
         self.state.last = current;
@@ -136,7 +149,8 @@ impl<P: ScalingPolicy> Scaler<P> {
     /// than were asked for, if it did half. Cooldowns begin here.
     pub fn applied(&mut self, at: EpochMillis, to: u32) {
         let from = self.state.asked.map_or(self.state.last, |asked| asked.from);
-        let at = at.max(self.state.clock);
+        // As late as it may be, and not by a clock that is wrong.
+        let at = at.clamp(self.state.clock, self.state.clock + self.patience);
         self.state.asked = (to != from).then_some(Asked { from, to, at });
         self.policy.applied(&mut self.state.policy, Taken { at, from, to });
     }
@@ -151,7 +165,7 @@ impl<P: ScalingPolicy> Scaler<P> {
     /// are warming, the youngest first, then those with the least in flight.
     pub fn removal(&self, observation: &Observation<'_>, count: usize) -> Vec<InstanceId> {
         let warm_up = self.policy.limits().warm_up;
-        let now = observation.now.max(self.state.clock);
+        let now = observation.now;
         let mut order: Vec<&Instance> = observation.instances.iter().collect();
         order.retain(|instance| instance.phase != Phase::Draining);
         order.sort_by_key(|instance| {
@@ -168,11 +182,20 @@ impl<P: ScalingPolicy> Scaler<P> {
     }
 
     fn clock(&mut self, now: EpochMillis, steps: &mut Vec<Step>) -> EpochMillis {
-        if now < self.state.clock && !cfg!(broken = "clock_goes_back") {
-            steps.push(Step::ClockWentBack { by: self.state.clock.since(now) });
-            return self.state.clock;
+        let state = &mut self.state;
+        if now >= state.clock || cfg!(broken = "clock_goes_back") {
+            (state.clock, state.back) = (now, None);
+            return now;
         }
-        self.state.clock = now;
+        let by = state.clock.since(now);
+        let back = state.back.map_or(now, |back| back.min(now));
+        if now.since(back) < self.patience || cfg!(broken = "clock_stays_back") {
+            state.back = Some(back);
+            steps.push(Step::ClockWentBack { by });
+            return state.clock;
+        }
+        self.state = ScalerState { clock: now, ..ScalerState::default() };
+        steps.push(Step::StartedAnew { by });
         now
     }
 
@@ -183,7 +206,7 @@ impl<P: ScalingPolicy> Scaler<P> {
         let there = if out { seen >= asked.to } else { seen <= asked.to };
         if there || (told && seen == asked.to) {
             self.state.asked = None;
-        } else if now.since(asked.at) >= self.patience {
+        } else if now.since(asked.at) >= self.patience || asked.at > now + self.patience {
             steps.push(Step::GaveUp { asked: asked.to });
             self.state.asked = None;
         }
@@ -212,7 +235,7 @@ impl Counted {
 fn stuck(instance: &Instance, now: EpochMillis, warm_up: Option<Duration>) -> bool {
     let since = instance.started.map_or(instance.changed, |at| at.max(instance.changed));
     matches!(instance.phase, Phase::Pending | Phase::Warming)
-        && warm_up.is_some_and(|warm_up| now.since(since) > warm_up * 3)
+        && warm_up.is_some_and(|warm_up| now.since(since) > warm_up.saturating_mul(3))
         && !cfg!(broken = "stuck_is_capacity")
 }
 

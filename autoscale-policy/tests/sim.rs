@@ -137,6 +137,12 @@ fn csv_is_read_or_refused_with_its_line() {
             "line 3: 30 s after the line before, where the first two are 60 s apart",
         ),
         ("0,1\n0,1", "line 2: less than 1 s after the first"),
+        ("0,1\n60,1,234", "line 2: `234` is one field too many (t_s,value)"),
+        ("0,1\n1e300,1", "line 2: 1"),
+        ("0,1\n60,1e300", "line 2: 1"),
+        ("-1e308,1\n1e308,1", "line 2: 1"),
+        ("0;1\n60;1", "line 1: `0;1` is no number"),
+        ("t_s,value\n\u{0}\u{1},\u{7f}", "line 2: `"),
         ("0,1\n60,NaN", "line 2: `NaN` is no number"),
     ] {
         let error = Load::from_csv(text).unwrap_err().to_string();
@@ -186,6 +192,47 @@ fn on_bursty_load_predictive_is_ahead_of_the_hpa_at_equal_cost() {
             let hpa = world.run(&load, &world.hpa([Metric::cpu(70)])).unwrap().score;
             assert!(ours.actions * 2 <= hpa.actions * 3, "{} {}", ours.actions, hpa.actions);
         }
+    }
+}
+
+#[test]
+fn on_nervous_load_predictive_is_around_the_level_and_changes_little() {
+    let world = World::default();
+    for seed in [101, 102, 103] {
+        let load = Generator::Noise.load(seed, 5);
+        let ours = world.run(&load, &predictive(&world)).unwrap().score;
+        for frontier in
+            [Frontier::hpa_cpu(&world, &load), Frontier::hpa_in_flight(&world, &load)]
+        {
+            assert!(frontier.unwrap().standing(&ours).holds(), "{seed}: {ours:?}");
+        }
+        let hpa = world.run(&load, &world.hpa([Metric::cpu(70)])).unwrap().score;
+        assert!(ours.actions <= hpa.actions, "{} {}", ours.actions, hpa.actions);
+    }
+}
+
+#[test]
+fn what_makes_no_world_is_refused() {
+    let refused = |world: World, load: &Load, said: &str| {
+        let error = world.run(load, &Still).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{error}");
+    };
+    let (load, world) = (flat(1.0, 1), World::default());
+    refused(World { tick: Duration::ZERO, ..world.clone() }, &load, "world.tick = 0ns");
+    refused(World { min: 3, max: 2, ..world.clone() }, &load, "world.min = 3: is above");
+    refused(World { min: 0, max: 0, ..world.clone() }, &load, "world.min = 0");
+    refused(World { peak: Some(f64::NAN), ..world.clone() }, &load, "world.peak = NaN");
+    refused(World { slots: 0.0, ..world.clone() }, &load, "world.slots = 0.0");
+    let none = World { peak_instances: -1.0, ..world.clone() };
+    refused(none, &load, "world.peak-instances = -1.0");
+    let step = Load { step: Duration::ZERO, ..load.clone() };
+    refused(world.clone(), &step, "load.step = 0ns");
+    let nan = Load { values: vec![1.0, f64::NAN], ..load.clone() };
+    refused(world.clone(), &nan, "load.values = NaN");
+    // None at all, and nothing but zeros, are loads of nothing.
+    for values in [vec![], vec![0.0; 100]] {
+        let score = world.run(&Load { values, ..load.clone() }, &Still).unwrap().score;
+        assert!(score.violation == 0.0 && score.cost.is_finite());
     }
 }
 

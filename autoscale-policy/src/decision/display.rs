@@ -109,6 +109,13 @@ impl fmt::Display for Step {
             Self::ClockWentBack { by } => {
                 write!(f, "the clock went back {}: no time has passed", Span(*by))
             }
+            Self::StartedAnew { by } => {
+                write!(
+                    f,
+                    "the clock stayed {} back: what was remembered is forgotten",
+                    Span(*by)
+                )
+            }
             Self::GaveUp { asked } => {
                 write!(f, "{asked} instances were asked for in vain: forgotten")
             }

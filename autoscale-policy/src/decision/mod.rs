@@ -211,6 +211,11 @@ pub enum Step {
         /// By how much.
         by: Duration,
     },
+    /// The clock has stayed back, so it was wrong before: what was remembered is forgotten.
+    StartedAnew {
+        /// By how much it went back.
+        by: Duration,
+    },
     /// A change that was submitted has not come about in time, and is forgotten.
     GaveUp {
         /// How many were asked for.

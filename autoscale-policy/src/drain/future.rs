@@ -47,7 +47,12 @@ where
         let guard = this.guard.as_ref().expect("it is not polled after its end");
         let shared = Arc::clone(guard.shared());
         let mut answer = match this.inner.as_mut().as_pin_mut().map(|inner| inner.poll(cx)) {
-            Some(Poll::Ready(answer)) => answer?,
+            Some(Poll::Ready(Ok(answer))) => answer,
+            Some(Poll::Ready(Err(error))) => {
+                // Not when the future is dropped, which may be much later.
+                *this.guard = None;
+                return Poll::Ready(Err(error));
+            }
             Some(Poll::Pending) => {
                 let cut = this.cut.get_or_insert_with(|| {
                     let shared = Arc::clone(&shared);
@@ -62,7 +67,9 @@ where
             }
             None => unavailable(),
         };
+        // An upgrade has its own `Connection`, and the connection is HTTP's no longer.
         if *this.http1
+            && answer.status() != StatusCode::SWITCHING_PROTOCOLS
             && shared.stage() >= Stage::Propagating
             && !cfg!(broken = "no_connection_close")
         {

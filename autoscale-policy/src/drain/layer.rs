@@ -6,6 +6,12 @@ use super::{DrainService, Lifecycle};
 ///
 /// Put it outermost. The body must have a `Default`, for answers of this layer's own:
 /// `Full<Bytes>` and axum's `Body` do.
+///
+/// A request counts as under way from its call to the end of its answer's body, or until
+/// either is dropped. An upgraded connection (101) does not: let it keep a
+/// [`Lifecycle::hold`]. Of HTTP/1 requests that a client has sent ahead, the one that is
+/// answered with `Connection: close` is the last that is answered, as RFC 9112, section
+/// 9.6, has it: the others were not processed.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct DrainLayer {

@@ -79,6 +79,11 @@ impl Default for DrainSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DrainError {
+    /// No platform waits for so long.
+    DeadlineTooLong {
+        /// The deadline.
+        deadline: Duration,
+    },
     /// Nothing is left of the deadline after the propagation.
     DeadlineTooShort {
         /// The propagation.
@@ -96,6 +101,10 @@ impl std::fmt::Display for DrainError {
             Self::DeadlineTooShort { propagation, deadline } => write!(
                 f,
                 "drain.deadline = {deadline:?}: is not above drain.propagation ({propagation:?}), so every request under way would be cut off"
+            ),
+            Self::DeadlineTooLong { deadline } => write!(
+                f,
+                "drain.deadline = {deadline:?}: no platform waits for so long; at most a day"
             ),
             Self::ReadyStatus(status) => write!(
                 f,
@@ -157,6 +166,9 @@ impl Lifecycle {
         if deadline <= propagation {
             return Err(DrainError::DeadlineTooShort { propagation, deadline });
         }
+        if deadline > Duration::from_secs(86_400) {
+            return Err(DrainError::DeadlineTooLong { deadline });
+        }
         if !(not_ready.is_client_error() || not_ready.is_server_error()) {
             return Err(DrainError::ReadyStatus(not_ready));
         }
@@ -199,6 +211,24 @@ impl Lifecycle {
         self.shared.under_way.load(Ordering::Acquire)
     }
 
+    /// Counts something else as under way until it is dropped: a connection after its
+    /// upgrade, a job. It is waited for until the deadline, and then not cut off:
+    /// [`closing`](Self::closing) tells it to end, [`cut_off`](Self::cut_off) that it is too
+    /// late.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        Held { _guard: self.shared.enter() }
+    }
+
+    /// Completes at the deadline of a drain, where something was under way then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn cut_off(&self) {
+        self.shared.reached(Stage::Cut).await;
+    }
+
     /// Completes when connections are to be shut down gracefully, and none accepted.
     ///
     /// # Cancel safety
@@ -224,7 +254,8 @@ impl Lifecycle {
         }
         self.advance(Stage::Closing);
         let deadline = began + deadline;
-        let refusing = deadline.min(began + propagation + handover);
+        let refusing = (began + propagation).checked_add(handover).unwrap_or(deadline);
+        let refusing = refusing.min(deadline);
         if timeout_at(refusing, shared.done()).await.is_ok() {
             return Drained { cut_off: 0 };
         }
@@ -285,6 +316,12 @@ impl Shared {
             idle.await;
         }
     }
+}
+
+/// Something that is under way until this is dropped; see [`Lifecycle::hold`].
+#[derive(Debug)]
+pub struct Held {
+    _guard: Guard,
 }
 
 /// A request that is under way.

@@ -1,4 +1,4 @@
-use super::combine::{floored, more, only_out, widest};
+use super::combine::{floor_fits, floored, more, only_out, widest};
 use super::predictive::{Predictive, PredictiveState};
 use super::queue_depth::QueueDepth;
 use super::rails::RailsState;
@@ -30,7 +30,10 @@ use crate::error::Refusal;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(tag = "policy", rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub enum Policy {
     /// Out above one utilisation, in below another.
@@ -181,7 +184,8 @@ impl ScalingPolicy for Policy {
             }
             Self::FloorOf { base, floor } => {
                 base.check().map_err(|error| error.within("floor-of"))?;
-                floor.check().map_err(|error| error.within("floor-of"))
+                floor.check().map_err(|error| error.within("floor-of"))?;
+                floor_fits(base.limits(), floor.limits())
             }
             Self::OnlyOut { base } => base.check().map_err(|error| error.within("only-out")),
         }

@@ -52,6 +52,15 @@ pub(crate) fn floored(
     proposal
 }
 
+/// A floor that is never below the most cannot be kept.
+pub(crate) fn floor_fits(base: Limits, floor: Limits) -> Result<(), Refusal> {
+    if floor.min <= base.max {
+        return Ok(());
+    }
+    let reason = format!("is above floor-of.base.max, which is {}", base.max);
+    Err(Refusal::new("floor-of.floor.min", floor.min, reason))
+}
+
 pub(crate) fn only_out(mut base: Proposal, current: u32, steps: &mut Vec<Step>) -> Proposal {
     if base.allowed < current {
         let from = base.allowed;
@@ -104,7 +113,8 @@ impl<P: ScalingPolicy, F: ScalingPolicy> ScalingPolicy for FloorOf<P, F> {
 
     fn check(&self) -> Result<(), Refusal> {
         self.policy.check().map_err(|refusal| refusal.within("floor-of"))?;
-        self.floor.check().map_err(|refusal| refusal.within("floor-of"))
+        self.floor.check().map_err(|refusal| refusal.within("floor-of"))?;
+        floor_fits(self.policy.limits(), self.floor.limits())
     }
 
     fn warnings(&self) -> Vec<Refusal> {

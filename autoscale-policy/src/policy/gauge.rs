@@ -19,33 +19,41 @@ pub(crate) struct Reading {
     pub(crate) partial: bool,
 }
 
-/// The latest sample of `metric`, if it is fit to be used.
+/// The latest sample of `metric`, if it is fit to be used. One from the future does not
+/// hide one that is not.
 pub(crate) fn sample<'a>(
     view: &View<'a>,
     metric: &MetricName,
     max_age: Duration,
 ) -> Result<&'a Sample<'a>, Ignored> {
+    // Samples are by the clock that observed them, even if it has gone back.
+    let now = view.observation.now;
     let samples = view.observation.metrics.iter();
     let sample = samples
         .filter(|sample| sample.metric == metric.as_str())
-        .max_by_key(|sample| sample.at)
+        .max_by_key(|sample| (sample.at <= now + SKEW, sample.at))
         .ok_or(Ignored::Missing)?;
-    if sample.value == Value::Unreachable {
+    if matches!(sample.value, Value::Unreachable) {
         return Err(Ignored::Unreachable);
     }
-    fresh(sample.at, view.now, max_age)?;
+    fresh(sample.at, now, max_age)?;
     if let Value::Fleet(value) = sample.value {
         usable(value)?;
     }
     Ok(sample)
 }
 
-pub(crate) fn fresh(
-    at: EpochMillis,
-    now: EpochMillis,
-    max_age: Duration,
-) -> Result<(), Ignored> {
-    if cfg!(broken = "use_stale") || (now <= at + max_age && at <= now + SKEW) {
+/// From when until when samples may be.
+pub(crate) fn freshness(now: EpochMillis, max_age: Duration) -> (EpochMillis, EpochMillis) {
+    if cfg!(broken = "use_stale") {
+        return (EpochMillis::new(0), EpochMillis::new(u64::MAX));
+    }
+    (now - max_age, now + SKEW)
+}
+
+fn fresh(at: EpochMillis, now: EpochMillis, max_age: Duration) -> Result<(), Ignored> {
+    let (oldest, newest) = freshness(now, max_age);
+    if oldest <= at && at <= newest {
         return Ok(());
     }
     let (age, ahead) = (now.since(at), at.since(now));
@@ -81,22 +89,14 @@ pub(crate) fn read(
         Value::Instances(usages) => usages,
         Value::Unreachable => return Err(Ignored::Unreachable),
     };
-    let (mut usage, mut request, mut measured, mut ready) = (0.0, 0.0, 0_u32, 0_u32);
-    join(view.observation.instances, usages, |instance, found| {
-        if instance.phase != Phase::Ready {
-            return;
-        }
-        ready += 1;
-        if let Some(found) = found
-            && usable(found.usage).is_ok()
-            && (total || (found.request.is_finite() && found.request > 0.0))
-            && fresh(found.at, view.now, max_age).is_ok()
-        {
-            usage += found.usage;
-            request += found.request;
-            measured += 1;
-        }
-    });
+    let fresh = freshness(view.observation.now, max_age);
+    let instances = view.observation.instances;
+    let mut sums = Means::default();
+    if !merge(instances, usages, |one, found| sums.add(one, found, total, fresh)) {
+        sums = Means::default();
+        join(instances, usages, |one, found| sums.add(one, found, total, fresh));
+    }
+    let Means { usage, request, measured, ready } = sums;
     if measured == 0 {
         return Err(Ignored::NoInstance);
     }
@@ -106,28 +106,68 @@ pub(crate) fn read(
     Ok(Reading { value, partial: measured < ready })
 }
 
-/// Calls `each` with every instance and its usage. Without an allocation where usages
-/// come in the order of the instances, gaps allowed.
+/// Over the instances that are ready.
+#[derive(Default)]
+struct Means {
+    usage: f64,
+    request: f64,
+    measured: u32,
+    ready: u32,
+}
+
+impl Means {
+    fn add(
+        &mut self,
+        instance: &Instance,
+        found: Option<&Usage>,
+        total: bool,
+        (oldest, newest): (EpochMillis, EpochMillis),
+    ) {
+        if instance.phase != Phase::Ready {
+            return;
+        }
+        self.ready += 1;
+        if let Some(found) = found
+            && usable(found.usage).is_ok()
+            && (total || (found.request.is_finite() && found.request > 0.0))
+            && oldest <= found.at
+            && found.at <= newest
+        {
+            self.usage += found.usage;
+            self.request += found.request;
+            self.measured += 1;
+        }
+    }
+}
+
+/// Calls `each` with every instance and its usage, where usages come in the order of the
+/// instances, gaps allowed. Otherwise it returns false, and what it has said is wrong.
+#[inline(always)]
+pub(crate) fn merge<'a>(
+    instances: &'a [Instance],
+    usages: &'a [Usage],
+    mut each: impl FnMut(&'a Instance, Option<&'a Usage>),
+) -> bool {
+    let mut rest = usages.iter();
+    let mut next = rest.next();
+    for instance in instances {
+        match next {
+            Some(usage) if usage.instance == instance.id => {
+                each(instance, Some(usage));
+                next = rest.next();
+            }
+            _ => each(instance, None),
+        }
+    }
+    next.is_none()
+}
+
+/// The same in whatever order they come.
 pub(crate) fn join<'a>(
     instances: &'a [Instance],
     usages: &'a [Usage],
     mut each: impl FnMut(&'a Instance, Option<&'a Usage>),
 ) {
-    let mut at = 0;
-    let ordered = usages.iter().all(|usage| {
-        while at < instances.len() && instances[at].id != usage.instance {
-            at += 1;
-        }
-        at += 1;
-        at <= instances.len()
-    });
-    if ordered {
-        let mut rest = usages.iter().peekable();
-        for instance in instances {
-            each(instance, rest.next_if(|usage| usage.instance == instance.id));
-        }
-        return;
-    }
     let mut sorted: Vec<&Usage> = usages.iter().collect();
     // The latest of an instance's comes last, and is the one that is found.
     sorted.sort_by_key(|usage| (usage.instance, usage.at));

@@ -78,6 +78,19 @@ impl Limits {
             let reason = format!("is above {name}.max, which is {}", self.max);
             return Err(Refusal::new(&format!("{name}.min"), self.min, reason));
         }
+        let Some(warm_up) = self.warm_up else { return Ok(()) };
+        let path = format!("{name}.warm-up");
+        if warm_up < Duration::from_secs(1) {
+            let reason = "every instance that starts would count as failed; at least 1s";
+            return Err(Refusal::new(&path, warm_up, reason));
+        }
+        if warm_up > Duration::from_secs(86_400) {
+            return Err(Refusal::new(
+                &path,
+                warm_up,
+                "no instance takes so long; at most 1day",
+            ));
+        }
         Ok(())
     }
 }
@@ -107,7 +120,8 @@ impl Fleet {
 /// What a policy sees.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The time; never earlier than in the decision before.
+    /// The time that passes for what is remembered; never earlier than in the decision
+    /// before. Samples and instances go by `observation.now`.
     pub now: EpochMillis,
     /// Instances that are capacity, or were asked for: what a relative change starts from.
     pub current: u32,

@@ -112,6 +112,10 @@ impl ScalingPolicy for QueueDepth {
                     let reason = "no number of instances is that fast";
                     return Err(Refusal::new("queue-depth.drain-within", time, reason));
                 }
+                if !self.share().is_finite() {
+                    let reason = "with this rate, is no number of jobs";
+                    return Err(Refusal::new("queue-depth.drain-within", time, reason));
+                }
             }
             (None, None) => {}
             (rate, time) => {

@@ -15,7 +15,7 @@ use crate::time::EpochMillis;
 pub enum Change {
     /// By this many instances.
     Instances(u32),
-    /// By this share of the instances there are, in percent, rounded up.
+    /// By this share of the instances there are, in percent, rounded up, and of none, one.
     Percent(f64),
 }
 
@@ -23,7 +23,7 @@ impl Change {
     pub(crate) fn of(self, current: u32) -> u32 {
         match self {
             Self::Instances(n) => n,
-            Self::Percent(share) => (f64::from(current) * share / 100.0).ceil() as u32,
+            Self::Percent(share) => ((f64::from(current) * share / 100.0).ceil() as u32).max(1),
         }
     }
 
@@ -66,10 +66,15 @@ pub enum OnMissing {
 
 impl OnMissing {
     pub(crate) fn check(self, name: &str, limits: Limits) -> Result<(), Refusal> {
-        let (Self::CurrentIfHigher { instances, .. } | Self::Fallback { instances, .. }) = self
+        let (Self::CurrentIfHigher { instances, after } | Self::Fallback { instances, after }) =
+            self
         else {
             return Ok(());
         };
+        if after == 0 {
+            let reason = "would act while there are samples; at least 1";
+            return Err(Refusal::new(&format!("{name}.on-missing.after"), after, reason));
+        }
         if (limits.min..=limits.max).contains(&instances) {
             return Ok(());
         }
@@ -77,6 +82,9 @@ impl OnMissing {
         Err(Refusal::new(&format!("{name}.on-missing.instances"), instances, reason))
     }
 }
+
+/// A change may be confirmed by a clock that is a little ahead.
+const AHEAD: Duration = Duration::from_secs(600);
 
 /// What the rules remember.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,6 +110,15 @@ impl RailsState {
 
     pub(crate) fn read(&mut self) {
         self.failures = 0;
+    }
+
+    /// What is from after now was kept by a clock that was wrong: it counts as of now.
+    fn tame(&mut self, now: EpochMillis) {
+        self.last_out = self.last_out.map(|at| at.min(now + AHEAD));
+        self.last_in = self.last_in.map(|at| at.min(now + AHEAD));
+        while self.wishes.back().is_some_and(|&(at, _)| at > now) {
+            self.wishes.pop_back();
+        }
     }
 }
 
@@ -158,6 +175,7 @@ impl Rails {
         steps: &mut Vec<Step>,
     ) -> Proposal {
         let Limits { min, max, .. } = self.limits;
+        state.tame(view.now);
         let mut settling = Settling {
             allowed: wanted,
             bound_by: None,
@@ -253,6 +271,26 @@ pub(crate) fn positive(path: &str, value: f64, what: &str) -> Result<(), Refusal
         return Ok(());
     }
     Err(Refusal::new(path, value, format!("{what} must be a number above zero")))
+}
+
+/// A utilisation is a share: 70 % is 0.7.
+pub(crate) fn share(path: &str, value: f64, metric_is_total: bool) -> Result<(), Refusal> {
+    positive(path, value, "a utilisation")?;
+    if value > 10.0 && !metric_is_total {
+        let reason = format!("is {:.0} % of full use; 70 % is written 0.7", value * 100.0);
+        return Err(Refusal::new(path, value, reason));
+    }
+    Ok(())
+}
+
+/// Where no instance runs, none has a utilisation, so none would ever be asked for.
+pub(crate) fn comes_back(name: &str, min: u32, metric_is_total: bool) -> Result<(), Refusal> {
+    if min > 0 || metric_is_total {
+        return Ok(());
+    }
+    let reason =
+        "must be above zero where the metric is a utilisation: at zero instances there is none";
+    Err(Refusal::new(&format!("{name}.min"), min, reason))
 }
 
 pub(crate) fn max_age_check(name: &str, max_age: Duration) -> Result<(), Refusal> {

@@ -120,21 +120,32 @@ impl PartialEq for Schedule {
 }
 
 /// Whether a window is open, and from when until when that is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug)]
 struct Known {
     from: EpochMillis,
     until: EpochMillis,
     open: bool,
 }
 
-/// What it remembers; all of it could be worked out again.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What it remembers.
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, rename_all = "kebab-case"))]
 pub struct ScheduleState {
+    /// Which windows are open, worked out for these ones. Not kept over a restart: then
+    /// there may be others.
+    #[cfg_attr(feature = "serde", serde(skip))]
     known: Vec<Known>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    windows: Vec<Window>,
     rails: RailsState,
+}
+
+impl PartialEq for ScheduleState {
+    fn eq(&self, other: &Self) -> bool {
+        // The rest follows from the schedule and the time.
+        self.rails == other.rails
+    }
 }
 
 impl Schedule {
@@ -211,7 +222,8 @@ impl ScalingPolicy for Schedule {
         view: &View<'_>,
         steps: &mut Vec<Step>,
     ) -> Proposal {
-        if state.known.len() != self.parsed.len() {
+        if state.windows != self.settings.windows {
+            state.windows.clone_from(&self.settings.windows);
             state.known = (0..self.parsed.len()).map(|at| self.known(at, view.now)).collect();
         }
         let mut wanted = self.settings.min;

@@ -87,6 +87,8 @@ impl ScalingPolicy for StepScaling {
     fn check(&self) -> Result<(), Refusal> {
         let limits = self.limits();
         limits.check("step-scaling")?;
+        let total = self.per_instance.is_some();
+        rails::comes_back("step-scaling", self.min, total)?;
         if let Some(per_instance) = self.per_instance {
             rails::positive(
                 "step-scaling.per-instance",
@@ -97,7 +99,7 @@ impl ScalingPolicy for StepScaling {
         for (name, stairs) in [("step-scaling.out", &self.out), ("step-scaling.in", &self.r#in)]
         {
             for stair in stairs {
-                rails::positive(&format!("{name}.at"), stair.at, "a utilisation")?;
+                rails::share(&format!("{name}.at"), stair.at, total)?;
                 stair.by.check(&format!("{name}.by"))?;
             }
         }
@@ -122,9 +124,10 @@ impl ScalingPolicy for StepScaling {
             }
         }
         if let Some(last) = self.r#in.first() {
-            let (to, from) = (f64::from(self.min.max(1)), f64::from(self.min.max(1) + 1));
+            let to = f64::from(self.min.max(1));
+            let from = to + 1.0;
             let after = last.at * from / to;
-            if after > first.at {
+            if after > first.at && self.min < self.max {
                 let reason = format!(
                     "would flap: from {from} instances at this utilisation, {to} would be at {after:.2}, above the first stair out ({})",
                     first.at
@@ -167,16 +170,21 @@ impl ScalingPolicy for StepScaling {
         } else if let Some(stair) = fewer {
             let to = view.current.saturating_sub(stair.by.of(view.current));
             // At `up` itself it would scale out.
-            let enough = (use_of.demand / up).floor() as u32 + 1;
+            let enough = ((use_of.demand / up).floor() as u32).saturating_add(1);
             let enough = enough.min(view.current);
-            breach = (enough > to).then_some((to, enough));
-            (wanted, target) = (to.max(enough), stair.at);
+            breach = (enough > to && !cfg!(broken = "breach")).then_some((to, enough));
+            (wanted, target) = (breach.map_or(to, |(_, enough)| enough), stair.at);
         }
         steps.push(use_of.step(&self.metric, target, view, breach.map_or(wanted, |(n, _)| n)));
         if let Some((from, to)) = breach {
             steps.push(Step::Bound { by: Bound::WouldBreach, from, to, left: None });
         }
-        rails.settle(state, view, wanted, !use_of.partial, steps)
+        let mut proposal = rails.settle(state, view, wanted, !use_of.partial, steps);
+        if let Some((fewer, _)) = breach {
+            proposal.wanted = fewer;
+            proposal.bound_by = proposal.bound_by.or(Some(Bound::WouldBreach));
+        }
+        proposal
     }
 
     fn applied(&self, state: &mut RailsState, taken: Taken) {

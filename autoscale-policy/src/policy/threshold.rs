@@ -100,8 +100,10 @@ impl ScalingPolicy for Threshold {
     fn check(&self) -> Result<(), Refusal> {
         let limits = self.limits();
         limits.check("threshold")?;
-        rails::positive("threshold.up", self.up, "a utilisation")?;
-        rails::positive("threshold.down", self.down, "a utilisation")?;
+        let total = self.per_instance.is_some();
+        rails::comes_back("threshold", self.min, total)?;
+        rails::share("threshold.up", self.up, total)?;
+        rails::share("threshold.down", self.down, total)?;
         if let Some(per_instance) = self.per_instance {
             rails::positive("threshold.per-instance", per_instance, "an instance's full use")?;
         }
@@ -115,9 +117,9 @@ impl ScalingPolicy for Threshold {
         self.on_missing.check("threshold", limits)?;
         // From the smallest count that it can be scaled in from.
         let to = f64::from(self.min.max(1));
-        let from = f64::from(self.min.max(1) + 1);
+        let from = to + 1.0;
         let after = self.down * from / to;
-        if after > self.up {
+        if after > self.up && self.min < self.max {
             let reason = format!(
                 "would flap: from {from} instances at this utilisation, {to} would be at {after:.2}, above threshold.up ({}); at most {:.2}",
                 self.up,

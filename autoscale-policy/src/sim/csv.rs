@@ -18,6 +18,9 @@ impl fmt::Display for CsvError {
 
 impl std::error::Error for CsvError {}
 
+/// Longer than that, a load is no load, or of another unit.
+const LONGEST: f64 = 3_660.0 * 86_400.0;
+
 impl Load {
     /// Reads `t_s,value`: seconds, evenly spaced, and requests a second. A head line is
     /// passed over.
@@ -28,6 +31,8 @@ impl Load {
     pub fn from_csv(text: &str) -> Result<Self, CsvError> {
         let mut rows: Vec<(f64, f64)> = Vec::new();
         let fail = |line: usize, reason: String| CsvError { line: line + 1, reason };
+        // As spreadsheets begin a text.
+        let text = text.trim_start_matches('\u{feff}');
         for (line, row) in text.lines().enumerate() {
             let row = row.trim();
             if row.is_empty() || (line == 0 && row.starts_with(|c: char| c.is_alphabetic())) {
@@ -40,6 +45,17 @@ impl Load {
             };
             let mut fields = row.split(',');
             let (time, value) = (number(fields.next())?, number(fields.next())?);
+            if let Some(more) = fields.next() {
+                let reason = format!("`{}` is one field too many (t_s,value)", more.trim());
+                return Err(fail(line, reason));
+            }
+            if value > 1e15 {
+                return Err(fail(line, format!("{value} requests a second are no load")));
+            }
+            if rows.first().is_some_and(|(first, _)| time - first > LONGEST) {
+                let reason = format!("{time} s is more than ten years after the first line");
+                return Err(fail(line, reason));
+            }
             if value < 0.0 {
                 return Err(fail(line, format!("{value} requests a second are below zero")));
             }

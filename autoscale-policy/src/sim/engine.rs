@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::Load;
 use super::score::{Score, Tally};
 use crate::decision::Action;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Refusal};
 use crate::observation::{Instance, InstanceId, Observation, Phase, Sample};
 use crate::policy::ScalingPolicy;
 use crate::scaler::Scaler;
@@ -68,16 +68,39 @@ pub struct Tick {
 }
 
 impl World {
+    fn check(&self) -> Result<(), Refusal> {
+        if self.tick < Duration::from_secs(1) {
+            return Err(Refusal::new("world.tick", self.tick, "at least 1s"));
+        }
+        if self.min > self.max || self.max == 0 {
+            let reason = format!("is above world.max ({}), or nothing could run", self.max);
+            return Err(Refusal::new("world.min", self.min, reason));
+        }
+        let figures = [
+            ("world.peak-instances", self.peak_instances),
+            ("world.slots", self.slots),
+            ("world.peak", self.peak.unwrap_or(1.0)),
+        ];
+        for (path, figure) in figures {
+            if !(figure.is_finite() && figure > 0.0) {
+                return Err(Refusal::new(path, figure, "must be a number above zero"));
+            }
+        }
+        Ok(())
+    }
+
     /// Replays the load under the policy.
     ///
     /// # Errors
     ///
-    /// Settings that the policy refuses.
+    /// Settings that the policy refuses, or that make no world.
     pub fn run<P: ScalingPolicy + Clone>(
         &self,
         load: &Load,
         policy: &P,
     ) -> Result<Run, ConfigError> {
+        self.check()?;
+        load.check()?;
         let mut scaler = Scaler::new(policy.clone())?;
         let ticks = (load.length().as_millis() / self.tick.as_millis()) as usize;
         let dt = self.tick.as_secs_f64();

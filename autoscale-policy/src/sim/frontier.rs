@@ -120,8 +120,13 @@ impl std::fmt::Display for Standing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Self::OutOfRange => f.pad("out of range"),
-            Self::Ratio(ratio) => f.pad(&format!("{:+.0} %", (ratio - 1.0) * 100.0)),
-            Self::Points(points) => f.pad(&format!("{points:+.2} pt")),
+            // Nothing has no sign.
+            Self::Ratio(ratio) => {
+                f.pad(&format!("{:+.0} %", ((ratio - 1.0) * 100.0).round() + 0.0))
+            }
+            Self::Points(points) => {
+                f.pad(&format!("{:+.2} pt", (points * 100.0).round() / 100.0 + 0.0))
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ pub use self::score::Score;
 
 use std::time::Duration;
 
+use crate::error::Refusal;
+
 /// Requests a second over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
@@ -77,6 +79,18 @@ impl Load {
         let hour = most.map_or(0.0, |(at, _)| at as f64 * self.step.as_secs_f64() / 3600.0);
         let length = self.length().as_secs_f64() / 3600.0;
         (hour - 6.0).min(length - 12.0).max(0.0).floor()
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        if self.step < Duration::from_secs(1) {
+            return Err(Refusal::new("load.step", self.step, "at least 1s"));
+        }
+        match self.values.iter().find(|value| !(0.0..=1e15).contains(*value)) {
+            Some(value) => {
+                Err(Refusal::new("load.values", value, "must be requests a second, from 0 on"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The value at this time; the last one after its end.

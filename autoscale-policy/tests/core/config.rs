@@ -96,7 +96,45 @@ fn contradictions_are_refused_with_value_and_reason() {
             "policy='schedule'\nmin=1\nmax=5\nwindows=[{cron='0 8 * * *',time-zone='Mars/Dome',lasts='1h',instances=2}]",
             "schedule.windows.time-zone = \"Mars/Dome\"",
         ),
+        ("policy='threshold'\nmin=0", "threshold.min = 0: must be above zero where the metric"),
+        ("policy='step-scaling'\nmin=0", "step-scaling.min = 0: must be above zero where"),
+        ("policy='threshold'\nup=70.0", "threshold.up = 70.0: is 7000 % of full use; 70 % is"),
+        (
+            "policy='step-scaling'\nout=[{at=70.0,by={instances=1}}]",
+            "step-scaling.out.at = 70.0: is 7000 % of full use",
+        ),
+        ("policy='threshold'\nwarm-up='0s'", "threshold.warm-up = 0ns: every instance that"),
+        ("policy='predictive'\nwarm-up='2days'", "predictive.warm-up = 172800s: no instance"),
+        (
+            "policy='threshold'\non-missing={fallback={instances=9,after=0}}",
+            "threshold.on-missing.after = 0: would act while there are samples",
+        ),
+        (
+            "policy='threshold'\nstep-up={percent=inf}",
+            "threshold.step-up = Percent(inf): must be above zero",
+        ),
+        (
+            "policy='queue-depth'\nrate=1e308\ndrain-within='1h'",
+            "queue-depth.drain-within = 3600s: with this rate, is no number of jobs",
+        ),
+        (
+            "policy='floor-of'\nbase={policy='threshold'}\nfloor={policy='queue-depth',min=21,max=30}",
+            "floor-of.floor.min = 21: is above floor-of.base.max, which is 20",
+        ),
+        (
+            "policy='max-of'\nof=[{policy='threshold',max=4},{policy='threshold',min=9,down=0.2,up=0.1}]",
+            "max-of.threshold.down = 0.2: is not below threshold.up",
+        ),
         // What is not there, and what is no value.
+        (
+            "policy='threshold'\n[step-up]\ninstances=1\npercent=2.0",
+            "expected map with a single key",
+        ),
+        ("policy='target-tracking'\nbehavior={up={window='0s'}}", "unknown field `up`"),
+        ("policy='target-tracking'\nmetrics=[{name='cpu'}]", "missing field `target`"),
+        ("policy='max-of'\nof=[{policy='threshold',x=1}]", "unknown field `x`"),
+        ("policy='max-of'\nof=[{policy='threshold'}]\nmin=2", "unknown field `min`"),
+        ("policy='only-out'\nbase={policy='threshold'}\nmax=2", "unknown field `max`"),
         ("policy='threshold'\nuup=0.7", "unknown field `uup`"),
         ("policy='thresholds'", "unknown variant `thresholds`"),
         ("up=0.7", "missing field `policy`"),

@@ -2,12 +2,12 @@
 
 use autoscale_policy::{
     Action, Bound, Metric, Observation, OnMissing, Phase, Policy, Predictive, QueueDepth,
-    Sample, Scaler, ScalingPolicy, Step, StepScaling, TargetTracking, Threshold, Usage,
+    Sample, Scaler, ScalingPolicy, Step, StepScaling, Target, TargetTracking, Threshold, Usage,
 };
 
 use crate::scene::{at_cpu, decide, mixed, one, ready, s, t};
 
-fn policies() -> Vec<Policy> {
+pub(crate) fn policies() -> Vec<Policy> {
     vec![
         Threshold::default().into(),
         Policy::StepScaling(StepScaling::default()),
@@ -89,7 +89,7 @@ fn one_dead_source_does_not_hide_the_others() {
         max: 20,
         ..TargetTracking::new([
             Metric::cpu(70),
-            Metric::new("in-flight", autoscale_policy::Target::PodsAverage(10.0)),
+            Metric::new("in-flight", Target::PodsAverage(10.0)),
         ])
     };
     let dead = Sample::unreachable("cpu", t(0));
@@ -136,15 +136,111 @@ fn a_clock_that_goes_back_is_time_that_stands_still() {
     at_cpu(&mut scaler, t(1_000), &ready(4), 0.9);
     // Back by a day. The samples have the same clock.
     let back = t(0) - s(80_000);
-    let held = decide(&mut scaler, back, &ready(6), &[Sample::cpu(0.9, t(1_000))]);
-    assert_eq!((held.action, held.bound_by), (Action::Hold, Some(Bound::UpCooldown)));
-    assert!(matches!(held.steps[0], Step::ClockWentBack { .. }));
+    for tick in 0..40 {
+        let at = back + s(15 * tick);
+        let held = decide(&mut scaler, at, &ready(6), &[Sample::cpu(0.9, at)]);
+        assert_eq!((held.action, held.bound_by), (Action::Hold, Some(Bound::UpCooldown)));
+        assert!(matches!(held.steps[0], Step::ClockWentBack { .. }));
+    }
     // Forth by a day: cooldowns are over, samples of before are stale.
     let forth = t(90_000);
     let held = decide(&mut scaler, forth, &ready(6), &[Sample::cpu(0.1, t(1_000))]);
     assert_eq!((held.action, held.bound_by), (Action::Hold, None), "{held}");
     let out = decide(&mut scaler, forth, &ready(6), &[Sample::cpu(0.9, forth)]);
     assert_eq!(out.action, Action::ScaleTo(8));
+}
+
+#[test]
+fn a_clock_that_stays_back_was_wrong_before() {
+    for policy in policies() {
+        let mut scaler = Scaler::new(policy.clone()).unwrap();
+        at_cpu(&mut scaler, t(0), &ready(4), 0.95);
+        // A glance at the year 2099, and back.
+        let ahead = t(2_300_000_000);
+        let glance = decide(&mut scaler, ahead, &ready(4), &[Sample::cpu(0.95, t(0))]);
+        assert_eq!(glance.action, Action::Hold, "{policy:?} {glance}");
+        let mut anew = None;
+        for tick in 1..60 {
+            let at = t(15 * tick);
+            let decision = at_cpu(&mut scaler, at, &ready(4), 0.95);
+            if decision.steps.iter().any(|step| matches!(step, Step::StartedAnew { .. })) {
+                anew.get_or_insert(tick);
+                // It can act again.
+                let out = matches!(decision.action, Action::ScaleTo(5..));
+                assert!(
+                    out || matches!(policy, Policy::QueueDepth(_)),
+                    "{policy:?} {decision}"
+                );
+                break;
+            }
+        }
+        // Ten minutes after the first look at the earlier time.
+        assert_eq!(anew, Some(41), "{policy:?}");
+    }
+}
+
+#[test]
+fn samples_and_instances_go_by_the_clock_that_observed_them() {
+    let hour = s(3_600);
+    for policy in policies() {
+        let mut scaler = Scaler::new(policy.clone()).unwrap();
+        at_cpu(&mut scaler, t(7_200), &ready(6), 0.5);
+        for tick in 0..30 {
+            let at = t(7_200) - hour + s(15 * tick);
+            // What was said before the clock went back is not fresh for the time it needs to
+            // come to where it was.
+            let dead = decide(&mut scaler, at, &ready(6), &[Sample::cpu(0.01, t(7_200))]);
+            assert_eq!(dead.action, Action::Hold, "{policy:?} {dead}");
+        }
+        // An instance that has begun to warm by the new time has not failed by the old one.
+        let at = t(7_200) - hour + s(460);
+        let fleet = mixed(4, 2, at - s(30));
+        let warm = decide(&mut scaler, at, &fleet, &[Sample::cpu(0.5, at)]);
+        assert_eq!(warm.current, 6, "{policy:?} {warm}");
+        let fewer = Observation::at(at).instances(&fleet);
+        let first = scaler.removal(&fewer, 1)[0];
+        assert!([1_000, 1_001].map(autoscale_policy::InstanceId::new).contains(&first));
+        assert!(matches!(warm.action, Action::Hold), "{policy:?} {warm}");
+    }
+}
+
+#[test]
+fn a_sample_from_the_future_hides_no_other() {
+    let mut scaler = Scaler::new(Threshold::default()).unwrap();
+    let metrics = [Sample::cpu(0.9, t(0)), Sample::cpu(0.1, t(3_600))];
+    let out = decide(&mut scaler, t(0), &ready(4), &metrics);
+    assert_eq!(out.action, Action::ScaleTo(6), "{out}");
+    // Of two of now, the later.
+    let mut scaler = Scaler::new(Threshold::default()).unwrap();
+    let metrics = [Sample::cpu(0.5, t(10)), Sample::cpu(0.9, t(0))];
+    assert_eq!(decide(&mut scaler, t(10), &ready(4), &metrics).action, Action::Hold);
+}
+
+#[test]
+fn readiness_that_flaps_makes_nothing_flap() {
+    for policy in policies() {
+        let mut scaler = Scaler::new(policy.clone()).unwrap();
+        let mut changes = 0;
+        for tick in 0..400 {
+            let at = t(15 * tick);
+            let mut fleet = ready(6);
+            for (n, one) in fleet.iter_mut().enumerate().take(2) {
+                if (tick + n as u64).is_multiple_of(2) {
+                    one.phase = Phase::Warming;
+                    one.changed = at - s(5);
+                }
+            }
+            let usages: Vec<Usage> =
+                fleet.iter().map(|one| Usage::new(one.id, 0.5, at)).collect();
+            let metrics = [Sample::instances("cpu", &usages, at)];
+            let decision = decide(&mut scaler, at, &fleet, &metrics);
+            if matches!(policy, Policy::QueueDepth(_) | Policy::TargetTracking(_)) {
+                continue;
+            }
+            changes += u32::from(decision.action != Action::Hold);
+        }
+        assert_eq!(changes, 0, "{policy:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod combined;
 mod config;
 mod explain;
+mod extremes;
 mod faults;
+mod kept;
 mod policies;
 mod properties;
 mod scene;

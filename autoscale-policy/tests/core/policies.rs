@@ -133,6 +133,18 @@ fn stairs_take_larger_steps_further_off() {
 }
 
 #[test]
+fn stairs_in_do_not_lead_to_where_they_lead_out_again() {
+    let half = Stair { at: 0.45, by: Change::Percent(50.0) };
+    let policy = StepScaling { r#in: vec![half], ..StepScaling::default() };
+    let mut scaler = Scaler::new(policy).unwrap();
+    // Half of 8 would be at 0.875. 3.5 instances' worth on 5 are at 0.7, which is where the
+    // first stair out begins: 6.
+    let decision = at_cpu(&mut scaler, t(0), &ready(8), 0.4375);
+    assert_eq!(decision.action, Action::ScaleTo(6), "{decision}");
+    assert_eq!((decision.bound_by, decision.wanted), (Some(Bound::WouldBreach), 4));
+}
+
+#[test]
 fn a_backlog_asks_for_workers_from_zero_on() {
     let policy = QueueDepth { activation: 5.0, ..QueueDepth::per_instance(10.0) };
     let mut scaler = Scaler::new(policy).unwrap();
@@ -162,11 +174,12 @@ fn predictive_follows_demand_with_a_margin_that_it_has_learned() {
     // A load that stands still: the margin shrinks to nothing.
     for tick in 0..4_000 {
         let at = t(tick * 15);
-        let decision = decide(&mut scaler, at, &ready(6), &[Sample::in_flight(39.0, at)]);
+        let decision = decide(&mut scaler, at, &ready(6), &[Sample::in_flight(38.0, at)]);
         last = Some(decision);
     }
     let last = last.unwrap();
-    // 3.9 instances' worth at 0.8 are 4.9; 6 are there, 5 minutes are over.
+    // 3.8 instances' worth at 0.8 are 4.75, a fifth less than the 6 that are there, and 5
+    // minutes are over.
     assert_eq!((last.wanted, last.action), (5, Action::ScaleTo(5)), "{last}");
     // A step is answered at once.
     let at = t(4_000 * 15);

@@ -1,8 +1,9 @@
 //! What holds for every policy, every history and every fleet.
 
 use autoscale_policy::{
-    Action, Instance, InstanceId, Metric, Observation, Phase, Policy, Predictive, QueueDepth,
-    Sample, Scaler, ScalingPolicy, Signal, StepScaling, Target, TargetTracking, Threshold,
+    Action, Behavior, EpochMillis, Instance, InstanceId, Metric, Observation, Phase, Policy,
+    Predictive, QueueDepth, Sample, Scaler, ScalingPolicy, Signal, StepScaling, Target,
+    TargetTracking, Threshold,
 };
 use proptest::prelude::*;
 
@@ -59,9 +60,10 @@ fn tracking() -> impl Strategy<Value = Policy> {
             max: 20,
             ..TargetTracking::new([Metric::cpu(70)])
         })),
-        Just(Policy::from(TargetTracking {
+        any::<bool>().prop_map(|behavior| Policy::from(TargetTracking {
             min: 2,
             max: 20,
+            behavior: behavior.then(Behavior::default),
             ..TargetTracking::new([Metric::new("cpu", Target::AverageValue(0.1))])
         })),
     ]
@@ -86,7 +88,7 @@ fn without_trend(policy: Policy) -> Policy {
     }
 }
 
-fn fleet(look: &Look, now: autoscale_policy::EpochMillis) -> Vec<Instance> {
+fn fleet(look: &Look, now: EpochMillis) -> Vec<Instance> {
     let mut fleet = ready(look.ready);
     let add = |fleet: &mut Vec<Instance>, from, count, phase| {
         fleet.extend((0..count).map(|n| Instance::new(InstanceId::new(from + n), phase, now)));
@@ -128,6 +130,49 @@ fn replay(
             }
         }
     }
+}
+
+/// What a caller could do that has lost its way.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// Looks, by a clock that is wherever it is.
+    Look {
+        clock: u64,
+        look: Look,
+        target: Option<u32>,
+    },
+    Submitted(u32),
+    Applied(u64, u32),
+    Failed,
+    /// Ends, and begins with what was kept.
+    Restart,
+}
+
+fn clock() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0..40_000_u64, 1 => Just(0), 1 => Just(u64::MAX), 1 => any::<u64>()]
+}
+
+fn count() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => 0..25_u32, 1 => Just(u32::MAX), 1 => any::<u32>()]
+}
+
+fn figure() -> impl Strategy<Value = f64> {
+    prop_oneof![6 => 0.0..3.0_f64, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY),
+        1 => Just(-1.0), 1 => Just(f64::MAX)]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let target = prop_oneof![3 => Just(None), 1 => count().prop_map(Some)];
+    let look = (clock(), look(), figure(), target).prop_map(|(clock, look, value, target)| {
+        Deed::Look { clock, look: Look { value, ..look }, target }
+    });
+    prop_oneof![
+        6 => look,
+        1 => count().prop_map(Deed::Submitted),
+        1 => (clock(), count()).prop_map(|(at, to)| Deed::Applied(at, to)),
+        1 => Just(Deed::Failed),
+        1 => Just(Deed::Restart),
+    ]
 }
 
 proptest! {
@@ -221,5 +266,42 @@ proptest! {
             to
         };
         prop_assert!(decided(last.value) <= decided(last.value + more));
+    }
+
+    #[test]
+    fn whatever_is_done_in_whatever_order_it_stays_within_its_limits(
+        policy in any_policy(),
+        deeds in prop::collection::vec(deed(), 1..60),
+    ) {
+        let limits = policy.limits();
+        let at = |clock: u64| if clock > 40_000 { EpochMillis::new(clock) } else { t(clock) };
+        let mut scaler = Scaler::new(policy.clone()).unwrap();
+        for deed in deeds {
+            match deed {
+                Deed::Look { clock, look, target } => {
+                    let now = at(clock);
+                    let fleet = fleet(&look, now);
+                    let metrics = [Sample::cpu(look.value, now - s(look.age))];
+                    let mut seen = Observation::at(now).instances(&fleet).metrics(&metrics);
+                    seen.target = target;
+                    let decision = scaler.decide(&seen);
+                    let Action::ScaleTo(n) = decision.action else { continue };
+                    prop_assert!((limits.min..=limits.max).contains(&n), "{decision}");
+                    let unknown = look.age > 60 && now - s(look.age) < now;
+                    let unknown = unknown || !look.value.is_finite() || look.value < 0.0;
+                    if unknown && decision.current <= limits.max {
+                        prop_assert!(n > decision.current, "{look:?} {decision}");
+                    }
+                }
+                Deed::Submitted(to) => scaler.submitted(to),
+                Deed::Applied(when, to) => scaler.applied(at(when), to),
+                Deed::Failed => scaler.failed(),
+                Deed::Restart => {
+                    let kept = serde_json::to_string(scaler.state()).unwrap();
+                    let state = serde_json::from_str(&kept).unwrap();
+                    scaler = Scaler::new(policy.clone()).unwrap().resumed(state);
+                }
+            }
+        }
     }
 }

@@ -80,9 +80,40 @@ fn by_default_in_to_the_most_of_300_s() {
 }
 
 #[test]
-fn by_default_all_may_go_at_once() {
-    // Nothing was said before: 20 to 1, of 100 % in 15 s.
-    assert_eq!(Deployment::new(20, Behavior::default()).wants(0, 1), 1);
+fn the_count_at_the_beginning_is_the_first_recommendation() {
+    // 20 were there when it began: max(20, 1).
+    let mut deployment = Deployment::new(20, Behavior::default());
+    assert_eq!(deployment.wants(0, 1), 20);
+    assert_eq!(deployment.wants(299, 1), 20);
+    // That is outside, and all may go at once: 20 to 1, of 100 % in 15 s.
+    assert_eq!(deployment.wants(300, 1), 1);
+    // On the way out with a window: min(5, 30), until it is outside.
+    let behavior = Behavior {
+        out: rules(60, Select::Max, &[pace(Percent(900.0), 15)]),
+        ..Behavior::default()
+    };
+    let mut deployment = Deployment::new(5, behavior);
+    assert_eq!(deployment.wants(0, 30), 5);
+    assert_eq!(deployment.wants(59, 30), 5);
+    assert_eq!(deployment.wants(60, 30), 30);
+}
+
+#[test]
+fn between_the_least_and_the_most_it_stays() {
+    let behavior = Behavior {
+        out: rules(60, Select::Max, &[pace(Percent(900.0), 15)]),
+        ..Behavior::default()
+    };
+    let mut deployment = Deployment::new(10, behavior);
+    assert_eq!(deployment.wants(0, 10), 10);
+    // Between min(10, 4) and max(10, 4).
+    assert_eq!(deployment.wants(20, 4), 10);
+    // Between min(10, 4, 12) and max(10, 4, 12).
+    assert_eq!(deployment.wants(40, 12), 10);
+    // min(4, 12, 14): 10 at the beginning is outside, and 4 is inside of 60 s.
+    assert_eq!(deployment.wants(79, 14), 10);
+    // min(12, 14, 13): 4 is outside.
+    assert_eq!(deployment.wants(80, 13), 12);
 }
 
 #[test]
@@ -190,12 +221,63 @@ fn a_period_begins_before_what_was_removed_and_added_in_it() {
 }
 
 #[test]
+fn a_direction_forgets_what_only_the_other_one_looks_back_to() {
+    let behavior = Behavior {
+        out: rules(0, Select::Max, &[pace(Instances(4), 15)]),
+        r#in: rules(0, Select::Max, &[pace(Instances(10), 600)]),
+    };
+    // +4, and then: began with 14 - 4 = 10, less 10 is 0, and at least 1.
+    let mut deployment = Deployment::new(10, behavior.clone());
+    assert_eq!(deployment.wants(0, 14), 14);
+    assert_eq!(deployment.wants(200, 0), 1);
+    // The +4 of 0 is outside of all paces out when that of 100 comes, and gives its place
+    // to it: began with 18 - 4 = 14, less 10.
+    let mut deployment = Deployment::new(10, behavior);
+    assert_eq!(deployment.wants(0, 14), 14);
+    assert_eq!(deployment.wants(100, 18), 18);
+    assert_eq!(deployment.wants(200, 0), 4);
+}
+
+#[test]
+fn limits_hold_whatever_is_disabled() {
+    let off = |count, min| {
+        let none = rules(0, Select::Disabled, &[]);
+        let behavior = Behavior { out: none.clone(), r#in: none };
+        Deployment::of(count, min, Some(behavior)).wants(0, 50)
+    };
+    // 120 are above 100, 1 is below 3: neither is the metrics' business.
+    assert_eq!(off(120, 1), 100);
+    assert_eq!(off(1, 3), 3);
+    // Out is disabled.
+    assert_eq!(off(20, 1), 20);
+    // In is not.
+    let out = rules(0, Select::Disabled, &[]);
+    let behavior = Behavior { out, ..inwards(Select::Max, &[pace(Percent(50.0), 60)]) };
+    assert_eq!(Deployment::new(20, behavior).wants(0, 5), 10);
+}
+
+#[test]
+fn from_zero_and_to_zero() {
+    // max(0 + 4, 0 x 2).
+    assert_eq!(Deployment::of(0, 0, Some(Behavior::default())).wants(0, 90), 4);
+    // ceil(0 x 1.5) = 0: a share of nothing is nothing, and it stays at zero.
+    let half = out(Select::Max, &[pace(Percent(50.0), 60)]);
+    assert_eq!(Deployment::of(0, 0, Some(half)).wants(0, 90), 0);
+    // At zero with a minimum above, it is off.
+    assert_eq!(Deployment::of(0, 1, Some(Behavior::default())).wants(0, 90), 0);
+    // To zero, after the window.
+    let mut deployment = Deployment::of(3, 0, Some(Behavior::default()));
+    assert_eq!(deployment.wants(0, 0), 3);
+    assert_eq!(deployment.wants(300, 0), 0);
+}
+
+#[test]
 fn out_to_the_least_of_a_window() {
     let behavior = Behavior {
         out: rules(60, Select::Max, &[pace(Percent(900.0), 15)]),
         ..Behavior::default()
     };
-    let mut deployment = Deployment::new(5, behavior.clone());
+    let mut deployment = Deployment::new(5, behavior);
     assert_eq!(deployment.wants(0, 5), 5);
     // min(5, 10).
     assert_eq!(deployment.wants(15, 10), 5);
@@ -206,8 +288,6 @@ fn out_to_the_least_of_a_window() {
     assert_eq!(deployment.wants(75, 15), 12);
     // A dip in the window holds it back: min(20, 15, 3) is 3, and max of 300 s is 20: 12.
     assert_eq!(deployment.wants(119, 3), 12);
-    // Without anything said before, at once.
-    assert_eq!(Deployment::new(5, behavior).wants(0, 30), 30);
 }
 
 #[test]

@@ -71,3 +71,24 @@ fn the_number_of_pods_turns_nothing_round() {
     // 0.4, so as 100 %: 2,000 of 6,000 = 33 %, 0.66; ceil(3.96) = 4, above the 3: 3.
     assert_eq!(asked_at(hpa([Metric::cpu(50)]), "cpu", 3, &with(5, 200, 1)), 3);
 }
+
+#[test]
+fn what_missing_pods_could_use_is_rounded_for_each() {
+    // 351 of 334 = 105 %, 0.7, so as 150 % of 333 each, which is 499 and not 499.5:
+    // 351 + 2 x 499 = 1,349 of 1,000 = 134 %, 0.893; ceil(3 x 0.893). 135 % would be within.
+    let some = [Pod::Of(351, 334), Pod::MissingOf(333), Pod::MissingOf(333)];
+    assert_eq!(asked_at(hpa([Metric::cpu(150)]), "cpu", 5, &some), 3);
+}
+
+#[test]
+fn missing_pods_count_with_what_they_were_promised() {
+    // 0.4, so as all of 3,000: 3 x 200 + 3,000 = 3,600 of 6,000 = 60 %, 1.2: turned round.
+    let large = [each(3, 200), vec![Pod::MissingOf(3000)]].concat();
+    assert_eq!(cpu(50, &large), 4);
+    // 0.4, so as all of 100: 3 x 200 + 100 = 700 of 3,100 = 22 %, 0.44; ceil(4 x 0.44).
+    let small = [each(3, 200), vec![Pod::MissingOf(100)]].concat();
+    assert_eq!(cpu(50, &small), 2);
+    // 2, so as 0 of 3,000: 3,000 of 6,000 = 50 %, 1: within.
+    let out = [each(3, 1000), vec![Pod::MissingOf(3000)]].concat();
+    assert_eq!(cpu(50, &out), 4);
+}

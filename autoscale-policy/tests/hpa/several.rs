@@ -1,8 +1,8 @@
 //! Several metrics: the most counts, and one that is invalid blocks scaling in.
 
-use autoscale_policy::{Metric, Observation, Sample, Scaler, Target};
+use autoscale_policy::{InstanceId, Metric, Observation, Sample, Scaler, Target, Usage};
 
-use crate::world::{each, hpa, now, pods};
+use crate::world::{Pod, each, hpa, now, pods, s};
 
 /// Four pods; CPU at 50 %, and jobs at 10 for each pod.
 fn of(cpu: Option<u32>, jobs: Option<f64>) -> u32 {
@@ -45,4 +45,35 @@ fn an_invalid_one_blocks_scaling_in_only() {
     assert_eq!(of(Some(250), None), 4);
     // All invalid: an error, 4.
     assert_eq!(of(None, None), 4);
+}
+
+#[test]
+fn the_order_of_usages_is_no_matter() {
+    let some = [
+        each(3, 1000),
+        vec![Pod::Missing, Pod::MissingOf(500), Pod::Warming(700), Pod::Pending],
+        vec![Pod::Of(300, 400), Pod::Failed, Pod::Deleting(100), Pod::Used(4_000_000)],
+    ]
+    .concat();
+    for target in [
+        Target::Utilization(50),
+        Target::Utilization(200_000),
+        Target::ResourceAverage(1.0),
+        Target::PodsAverage(2_000.0),
+    ] {
+        let (instances, usages) = pods(&some);
+        let mut reversed = usages.clone();
+        reversed.reverse();
+        // A figure of a pod that is gone, one that is older, and some that are neither.
+        let mut more = usages.clone();
+        more.push(Usage::new(InstanceId::new(999), 1e9, now()));
+        more.push(Usage { usage: 1e9, at: now() - s(20), ..usages[0] });
+        let asked = [&usages, &reversed, &more].map(|usages| {
+            let metrics = [Sample::instances("cpu", usages, now())];
+            let observation = Observation::at(now()).instances(&instances).metrics(&metrics);
+            let policy = hpa([Metric::new("cpu", target)]);
+            Scaler::new(policy).unwrap().decide(&observation).wanted
+        });
+        assert_eq!(asked, [asked[0]; 3], "{target:?}");
+    }
 }

@@ -110,3 +110,25 @@ fn unready_pods_do_not_turn_it_round_by_their_number() {
     let some = and(3, 1000, Pod::Pending);
     assert_eq!(asked_at(hpa([Metric::cpu(50)]), "cpu", 7, &some), 7);
 }
+
+#[test]
+fn cpu_of_a_container_looks_at_readiness_too() {
+    let of = |name: &str| Metric::new(name, autoscale_policy::Target::Utilization(50));
+    let some = and(3, 1000, Pod::Warming(1000));
+    // 2, the warming one as 0: 75 %, 1.5; 6.
+    assert_eq!(asked(hpa([of("cpu/app")]), "cpu/app", &some), 6);
+    // Another metric whose name begins so: 4,000 of 4,000, 2; 8.
+    assert_eq!(asked(hpa([of("cpu-share")]), "cpu-share", &some), 8);
+}
+
+#[test]
+fn a_pod_that_was_ready_and_is_not_within_initialisation_is_left_out() {
+    // Started 200 s ago, unready for 10 s, its metric as of now: left out. 0.4; ceil(1.2).
+    let again = Pod::Any(Phase::Warming, Some(200), 10, 1000);
+    assert_eq!(cpu(50, &and(3, 200, again)), 2);
+    // On the way out as 0: 3,000 of 4,000 = 75 %, 1.5; 6.
+    assert_eq!(cpu(50, &and(3, 1000, again)), 6);
+    // The same past initialisation counts: 3,200 of 4,000 = 80 %, 1.6; ceil(6.4).
+    let later = Pod::Any(Phase::Warming, Some(500), 10, 200);
+    assert_eq!(cpu(50, &and(3, 1000, later)), 7);
+}

@@ -1,6 +1,8 @@
 //! `Resource` with `averageUtilization`: the ratio, its tolerance, its integers.
 
-use autoscale_policy::{Metric, Observation, Sample, Scaler, TargetTracking};
+use std::time::Duration;
+
+use autoscale_policy::{Behavior, Metric, Observation, Sample, Scaler, TargetTracking};
 
 use crate::world::{Pod, asked, asked_at, cpu, each, hpa, now, pods};
 
@@ -96,7 +98,11 @@ fn limits_come_before_metrics() {
     let count = |min, max, current, some: &[Pod]| {
         let (instances, usages) = pods(some);
         let metrics = [Sample::instances("cpu", &usages, now())];
-        let policy = TargetTracking { min, max, ..hpa([Metric::cpu(70)]) };
+        // At once, so that what was there at the beginning does not hold it.
+        let mut at_once = Behavior::default();
+        at_once.r#in.window = Duration::ZERO;
+        let behavior = Some(at_once);
+        let policy = TargetTracking { min, max, behavior, ..hpa([Metric::cpu(70)]) };
         let observation =
             Observation::at(now()).target(current).instances(&instances).metrics(&metrics);
         let decision = Scaler::new(policy).unwrap().decide(&observation);

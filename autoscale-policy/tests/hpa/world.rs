@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use autoscale_policy::{
-    Action, Decision, EpochMillis, Instance, InstanceId, Metric, Observation, Phase, Sample,
-    Scaler, Target, TargetTracking, Usage,
+    Action, Bound, Decision, EpochMillis, Instance, InstanceId, Metric, Observation, Phase,
+    Sample, Scaler, Target, TargetTracking, Usage,
 };
 
 pub(crate) const fn s(seconds: u64) -> Duration {
@@ -29,6 +29,8 @@ pub(crate) enum Pod {
     Of(u32, u32),
     /// Ready for a day, without a metric.
     Missing,
+    /// The same, where what it was promised is known, in thousandths.
+    MissingOf(u32),
     /// Not running yet, without a metric.
     Pending,
     /// Runs since a minute, not ready, and uses so much.
@@ -55,6 +57,10 @@ fn pod(at: u64, pod: Pod) -> (Instance, Option<Usage>) {
             Some(usage(milli).of(f64::from(request) / 1000.0)),
         ),
         Pod::Missing => (Instance::new(id, Phase::Ready, old), None),
+        Pod::MissingOf(request) => {
+            let nothing = Usage::new(id, f64::NAN, now()).of(f64::from(request) / 1000.0);
+            (Instance::new(id, Phase::Ready, old), Some(nothing))
+        }
         Pod::Pending => (Instance::new(id, Phase::Pending, young), None),
         Pod::Warming(milli) => (Instance::new(id, Phase::Warming, young), Some(usage(milli))),
         Pod::WarmingMissing => (Instance::new(id, Phase::Warming, young), None),
@@ -138,9 +144,23 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// Of so many pods, under this behaviour, from 1 to 100.
     pub(crate) fn new(count: u32, behavior: autoscale_policy::Behavior) -> Self {
+        Self::of(count, 1, Some(behavior))
+    }
+
+    /// Of so many pods, under an HPA without a behaviour, from 1 to 100.
+    pub(crate) fn plain(count: u32) -> Self {
+        Self::of(count, 1, None)
+    }
+
+    /// Of so many pods, from `min` to 100.
+    pub(crate) fn of(
+        count: u32,
+        min: u32,
+        behavior: Option<autoscale_policy::Behavior>,
+    ) -> Self {
         let jobs = Metric::new("jobs", Target::AverageValue(1.0));
         let policy = TargetTracking {
-            min: 1,
+            min,
             max: 100,
             tolerance_up: 0.0,
             tolerance_down: 0.0,
@@ -161,12 +181,23 @@ impl Deployment {
     /// At this second the metric asks for `jobs` pods. Scales, and says how many there are.
     pub(crate) fn wants(&mut self, at: u64, jobs: u32) -> u32 {
         let decision = self.decide(at, jobs);
-        assert_eq!(decision.wanted, jobs, "{decision}");
+        let limits = decision.bound_by;
+        if !matches!(limits, Some(Bound::Disabled | Bound::Min | Bound::Max)) {
+            assert_eq!(decision.wanted, jobs, "{decision}");
+        }
         if let Action::ScaleTo(n) = decision.action {
             self.scaler.submitted(n);
             self.scaler.applied(t(at), n);
             self.count = n;
         }
+        self.count
+    }
+
+    /// At this second there is no metric.
+    pub(crate) fn knows_nothing(&mut self, at: u64) -> u32 {
+        let (instances, _) = pods(&each(self.count as usize, 0));
+        let observation = Observation::at(t(at)).target(self.count).instances(&instances);
+        assert_eq!(self.scaler.decide(&observation).action, Action::Hold);
         self.count
     }
 }

@@ -59,6 +59,15 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "autoscale-policy",
+        broken: "clock_stays_back",
+        protection: "a clock that was far ahead for a moment does not stop it for years",
+        test: Test::autoscale_policy(
+            "core",
+            "faults::a_clock_that_stays_back_was_wrong_before",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
         broken: "stuck_is_capacity",
         protection: "instances that never become ready are no capacity",
         test: Test::autoscale_policy(
@@ -83,6 +92,24 @@ pub(super) const CONTROLS: &[Control] = &[
         broken: "no_stabilisation",
         protection: "as in the HPA, scaling in is stabilised over its window",
         test: Test::autoscale_policy("hpa", "behavior::by_default_in_to_the_most_of_300_s"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_first_recommendation",
+        protection: "as in the HPA, what is there at the beginning is the first recommendation",
+        test: Test::autoscale_policy(
+            "hpa",
+            "behavior::the_count_at_the_beginning_is_the_first_recommendation",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "never_steady",
+        protection: "load that jumps around a level makes no more changes than an HPA",
+        test: Test::autoscale_policy(
+            "sim",
+            "on_nervous_load_predictive_is_around_the_level_and_changes_little",
+        ),
     },
     Control {
         krate: "autoscale-policy",
@@ -124,6 +151,15 @@ pub(super) const CONTROLS: &[Control] = &[
         test: Test::autoscale_policy(
             "layers",
             "serves_on_while_the_word_spreads_and_refuses_then",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "endless_body",
+        protection: "a body of which there is always more ends at the deadline",
+        test: Test::autoscale_policy(
+            "endings",
+            "a_body_of_which_there_is_always_more_ends_at_the_deadline",
         ),
     },
     Control {

@@ -36,7 +36,7 @@ pub(crate) enum Command {
         generator: Generator,
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        #[arg(long, default_value_t = 7)]
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3_660))]
         days: u32,
     },
 }
@@ -50,7 +50,7 @@ pub(crate) struct Source {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Of a generator.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3_660))]
     pub(crate) days: u32,
     /// Which part of the load: the first half to tune on, the second to report.
     #[arg(long, value_enum, default_value_t = Half::All)]

@@ -148,6 +148,10 @@ fn compare(
     hours: f64,
     from: Option<f64>,
 ) -> Result<(), Failure> {
+    if !(hours > 0.0 && hours.is_finite() && from.is_none_or(|from| from >= 0.0)) {
+        let from = from.unwrap_or_default();
+        return Err(format!("{hours} hours from hour {from} on cannot be drawn").into());
+    }
     let (load, name) = load(source)?;
     let world = world(source, &load);
     let policies = policies.map_or_else(|| Ok(presets(&world)), from_file)?;

@@ -7,6 +7,8 @@ use crate::time::EpochMillis;
 
 /// How far back the slope looks.
 const TREND: Duration = Duration::from_secs(300);
+/// How far back the mean looks that a nervous load is around.
+const STEADY: Duration = Duration::from_secs(1800);
 /// How many standard errors a slope must be off zero to count.
 const SIGNIFICANT: f64 = 3.0;
 /// Errors of this age weigh 1/e of those of now.
@@ -15,6 +17,8 @@ const MEMORY: Duration = Duration::from_secs(3600);
 const MOST_POINTS: usize = 512;
 /// Errors beyond so many standard deviations count as so many.
 const OUTLIER: f64 = 2.5;
+/// Off by so many times what was expected is no error that can be learned from.
+const MOST_VARIANCE: f64 = 100.0;
 /// Until it knows better: off by a fifth.
 const FIRST_ERROR: f64 = 0.2;
 
@@ -24,6 +28,8 @@ struct Point {
     at: EpochMillis,
     demand: f64,
     expected: f64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    steady: f64,
 }
 
 /// What it remembers: the last minutes, and how wrong it was.
@@ -35,6 +41,10 @@ pub struct PredictiveState {
     points: VecDeque<Point>,
     /// Of the error as a share of what was expected.
     variance: Option<f64>,
+    /// The mean of the last half an hour, the past weighing less and less.
+    steady: Option<f64>,
+    /// Of its error, had it been what was expected.
+    steady_variance: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,36 +62,65 @@ impl PredictiveState {
         demand: f64,
     ) -> Estimate {
         let ahead = settings.ahead();
+        self.tame(now);
         let (level, growth) = self.trend(now, demand, ahead, settings.trend);
         let expected = level + growth;
-        self.learn(now, demand, ahead);
-        self.points.push_back(Point { at: now, demand, expected });
+        let since = self.points.back().map_or(Duration::ZERO, |last| now.since(last.at));
+        // More than there may be was never served.
+        let before = self.steady.unwrap_or(demand).min(settings.max.into());
+        let steady = before + fading(since, STEADY) * (demand - before);
+        // By what was known before, so that more demand never turns it to the lower of two.
+        let nervous = self.steady_variance < self.variance;
+        self.learn(now, demand, since, ahead);
+        self.steady = Some(steady);
+        self.points.push_back(Point { at: now, demand, expected, steady });
         while self.points.len() > MOST_POINTS
             || self
                 .points
                 .front()
-                .is_some_and(|point| now.since(point.at) > TREND.max(ahead * 2))
+                .is_some_and(|point| now.since(point.at) > TREND.max(ahead.saturating_mul(2)))
         {
             self.points.pop_front();
         }
-        let sigma = self.variance.map_or(FIRST_ERROR, f64::sqrt);
-        Estimate { level, growth, margin: settings.confidence * sigma * expected.max(1.0) }
+        let margin = |variance: Option<f64>, expected: f64| {
+            settings.confidence * variance.map_or(FIRST_ERROR, f64::sqrt) * expected.max(1.0)
+        };
+        if nervous && !cfg!(broken = "never_steady") {
+            let margin = margin(self.steady_variance, steady);
+            return Estimate { level: steady, growth: 0.0, margin };
+        }
+        Estimate { level, growth, margin: margin(self.variance, expected) }
     }
 
-    /// The error of what was expected one horizon ago.
-    fn learn(&mut self, now: EpochMillis, demand: f64, ahead: Duration) {
+    /// What was kept by a clock that was wrong, or is no figure, is forgotten.
+    fn tame(&mut self, now: EpochMillis) {
+        while self.points.back().is_some_and(|point| point.at > now) {
+            self.points.pop_back();
+        }
+        let sound = |variance: &f64| (0.0..=MOST_VARIANCE).contains(variance);
+        self.variance = self.variance.filter(sound);
+        self.steady_variance = self.steady_variance.filter(sound);
+        self.steady = self.steady.filter(|steady| (0.0..=f64::MAX).contains(steady));
+    }
+
+    /// The errors of what was expected one horizon ago.
+    fn learn(&mut self, now: EpochMillis, demand: f64, since: Duration, ahead: Duration) {
         let due = self.points.iter().rev().find(|point| now.since(point.at) >= ahead);
         let Some(due) = due else { return };
-        let since = self.points.back().map_or(Duration::ZERO, |last| now.since(last.at));
-        let error = (demand - due.expected) / due.expected.max(1.0);
-        let weight = 1.0 - (-since.as_secs_f64() / MEMORY.as_secs_f64()).exp();
-        let variance = self.variance.unwrap_or(FIRST_ERROR * FIRST_ERROR);
-        // One jump is no nervous load: it counts as an error that is usual (Huber).
-        let most = OUTLIER * variance.sqrt().max(0.02);
-        // Only what came on top hurts. Twice its square, so that it is the variance where
-        // errors are as likely the one way as the other.
-        let square = 2.0 * error.clamp(0.0, most).powi(2);
-        self.variance = Some(variance + weight * (square - variance));
+        let weight = fading(since, MEMORY);
+        let learned = |variance: Option<f64>, expected: f64| {
+            let error = (demand - expected) / expected.max(1.0);
+            let variance = variance.unwrap_or(FIRST_ERROR * FIRST_ERROR);
+            // One jump is no nervous load: it counts as an error that is usual (Huber).
+            let most = OUTLIER * variance.sqrt().max(0.02);
+            // Only what came on top hurts. Twice its square, so that it is the variance
+            // where errors are as likely the one way as the other.
+            let square = 2.0 * error.clamp(0.0, most).powi(2);
+            Some(variance + weight * (square - variance))
+        };
+        let (variance, steady_variance) =
+            (learned(self.variance, due.expected), learned(self.steady_variance, due.steady));
+        (self.variance, self.steady_variance) = (variance, steady_variance);
     }
 
     /// Least squares over the last minutes; nothing where that is not significant, and
@@ -118,4 +157,9 @@ impl PredictiveState {
         }
         (mean - slope * sum_t / n, slope * ahead.as_secs_f64())
     }
+}
+
+/// What the past loses of its weight meanwhile, where it keeps 1/e after `memory`.
+fn fading(since: Duration, memory: Duration) -> f64 {
+    1.0 - (-since.as_secs_f64() / memory.as_secs_f64()).exp()
 }

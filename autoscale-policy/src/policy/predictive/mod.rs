@@ -27,8 +27,9 @@ pub struct Signal {
 ///
 /// Expected is what is there, and its slope where that is significant; on top comes a
 /// margin of `confidence` standard deviations of how wrong such expectations have been.
-/// So a quiet load is served with little to spare, and a nervous one with more. Give it
-/// requests in flight: CPU saturates, and then says nothing about how much is missing.
+/// So a quiet load is served with little to spare, and a nervous one with more. Where the
+/// mean of the last half an hour has been the better guess, as for load that jumps around
+/// a level, that is what is expected. Give it requests in flight: CPU saturates, and then says nothing about how much is missing.
 ///
 /// ```
 /// use autoscale_policy::{Predictive, Scaler};
@@ -61,7 +62,8 @@ pub struct Predictive {
     /// Scale in only to the most that was wanted for so long; 5 min.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
     pub hold_down: Duration,
-    /// Do not scale in for less than this share of the instances; 0.15.
+    /// Do not scale in for less than this share of the instances; 0.2. Nor out for less than
+    /// a third of it.
     pub dead_band: f64,
     /// How old a sample may be; 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
@@ -91,14 +93,14 @@ impl Predictive {
             warm_up: seconds(120),
             every: seconds(15),
             hold_down: seconds(300),
-            dead_band: 0.15,
+            dead_band: 0.2,
             max_age: seconds(60),
             on_missing: OnMissing::Hold,
         }
     }
 
     fn ahead(&self) -> Duration {
-        self.warm_up + self.every
+        self.warm_up.saturating_add(self.every)
     }
 }
 
@@ -181,8 +183,8 @@ impl ScalingPolicy for Predictive {
         let current = view.current;
         let band = self.dead_band * f64::from(current);
         let (too_many, too_few) = (f64::from(current) - needed, needed - f64::from(current));
-        // Too few is worse than too many: half the band.
-        if wanted != current && too_many < band && too_few < band / 2.0 && !panic {
+        // Too few is worse than too many: a third of the band.
+        if wanted != current && too_many < band && too_few < band / 3.0 && !panic {
             let by = Bound::DeadBand;
             steps.push(Step::Bound { by, from: wanted, to: current, left: None });
             wanted = current;

@@ -48,8 +48,10 @@ pub struct Rules {
     pub select: Select,
 }
 
-/// `behavior` of an HPA. The default is Kubernetes': out by 4 instances or 100 % in
-/// 15 s, whichever is more, at once; in by whatever, to the most of the last 300 s.
+/// `behavior` of an HPA. The default is what Kubernetes fills in where one that is given
+/// leaves something out: out by 4 instances or 100 % in 15 s, whichever is more, at once;
+/// in by whatever, to the most of the last 300 s. An HPA without a `behavior` goes by
+/// [other rules](super::TargetTracking::behavior).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, rename_all = "kebab-case", deny_unknown_fields))]
@@ -81,36 +83,56 @@ impl Default for Behavior {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, rename_all = "kebab-case"))]
 pub struct TrackingState {
-    wanted: Vec<(EpochMillis, u32)>,
+    pub(super) wanted: Vec<(EpochMillis, u32)>,
     added: Vec<(EpochMillis, u32)>,
     removed: Vec<(EpochMillis, u32)>,
 }
 
 impl TrackingState {
-    pub(super) fn applied(&mut self, taken: Taken, behavior: &Behavior) {
-        let keep = |rules: &Rules| rules.paces.iter().map(|pace| pace.period).max();
-        let longest = keep(&behavior.out).max(keep(&behavior.r#in)).unwrap_or_default();
-        for events in [&mut self.added, &mut self.removed] {
-            events.retain(|&(at, _)| at + longest > taken.at);
+    /// What there is when the HPA first looks is its first recommendation.
+    pub(super) fn begin(&mut self, current: u32, now: EpochMillis) {
+        // One that is from after now is of a clock that was wrong.
+        self.wanted.retain(|&(at, _)| at <= now);
+        if self.wanted.is_empty() && !cfg!(broken = "no_first_recommendation") {
+            self.wanted.push((now, current));
         }
-        if taken.to > taken.from {
-            self.added.push((taken.at, taken.to - taken.from));
-        } else if taken.to < taken.from {
-            self.removed.push((taken.at, taken.from - taken.to));
+    }
+
+    pub(super) fn applied(&mut self, taken: Taken, behavior: &Behavior) {
+        let (events, rules) = if taken.to > taken.from {
+            (&mut self.added, &behavior.out)
+        } else {
+            (&mut self.removed, &behavior.r#in)
+        };
+        let count = taken.to.abs_diff(taken.from);
+        if count == 0 {
+            return;
+        }
+        // As the HPA does it: the last of those that no pace of their own direction looks
+        // back to gives up its place, and others stay, for the paces of the other one.
+        let longest = rules.paces.iter().map(|pace| pace.period).max().unwrap_or_default();
+        match events.iter_mut().rev().find(|(at, _)| *at + longest < taken.at) {
+            Some(place) => *place = (taken.at, count),
+            None => events.push((taken.at, count)),
         }
     }
 }
 
 /// How much was changed in the last `period`.
 fn within(events: &[(EpochMillis, u32)], period: Duration, now: EpochMillis) -> i64 {
-    let recent = events.iter().filter(|&&(at, _)| at + period > now);
+    let wrong = now + LONGEST;
+    let recent = events.iter().filter(|&&(at, _)| at + period > now && at < wrong);
     recent.map(|&(_, n)| i64::from(n)).sum()
 }
+
+/// The longest period and window there are; what is from further ahead than that is of a
+/// clock that was wrong.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Rules {
     fn check(&self, name: &str) -> Result<(), Refusal> {
         let path = |field: &str| format!("target-tracking.behavior.{name}.{field}");
-        if self.window > Duration::from_secs(3600) {
+        if self.window > LONGEST {
             return Err(Refusal::new(&path("window"), self.window, "at most one hour"));
         }
         if self.paces.is_empty() && self.select != Select::Disabled {

@@ -1,17 +1,22 @@
+use std::time::Duration;
+
 use super::TargetTracking;
+use super::milli::{EXACT, LARGE, milli, whole_milli};
 use crate::decision::{Ignored, MetricName, Step};
 use crate::error::Refusal;
 use crate::observation::{CPU, Instance, Phase, Usage, Value};
 use crate::policy::{View, gauge};
+use crate::time::EpochMillis;
 
 /// What a metric is to be, by the type of metric of the HPA.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Target {
-    /// `Resource`, `averageUtilization`: percent of what instances were promised.
+    /// `Resource` or `ContainerResource`, `averageUtilization`: percent of what instances
+    /// were promised.
     Utilization(u32),
-    /// `Resource`, `averageValue`: of this much an instance.
+    /// `Resource` or `ContainerResource`, `averageValue`: of this much an instance.
     ResourceAverage(f64),
     /// `Pods`, `averageValue`: of this much an instance.
     PodsAverage(f64),
@@ -26,7 +31,8 @@ pub enum Target {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub struct Metric {
-    /// As samples are named.
+    /// As samples are named. A resource that is named `cpu`, or `cpu/` and a container, is
+    /// CPU, of which instances that are not ready are left out.
     pub name: MetricName,
     /// What it is to be.
     pub target: Target,
@@ -41,6 +47,12 @@ struct Sums {
 }
 
 impl Sums {
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.usage = self.usage.saturating_add(other.usage);
+        self.request = self.request.saturating_add(other.request);
+    }
+
     fn add(&mut self, usage: i64, request: i64) {
         self.count += 1;
         self.usage = self.usage.saturating_add(usage);
@@ -53,12 +65,6 @@ struct Pods {
     measured: Sums,
     missing: Sums,
     unready: Sums,
-}
-
-/// In thousandths, rounded up.
-fn milli(value: f64) -> i64 {
-    // So that 0.57, which is no binary fraction, is 570 and not 571.
-    (value * 1000.0 - 1e-6).ceil() as i64
 }
 
 fn ceil(value: f64) -> u32 {
@@ -119,10 +125,8 @@ impl Metric {
                         i128::from(sums.usage) * 100 / i128::from(sums.request.max(1));
                     percent as f64 / target as f64
                 };
-                let most = |missing: Sums| {
-                    let missing_as = target.max(100);
-                    Sums { usage: missing.request.saturating_mul(missing_as) / 100, ..missing }
-                };
+                // All of what each was promised, or the target where that is more.
+                let most = |missing: Sums| missing;
                 Ok(self.of_pods(settings, view, pods, ratio, most, f64::from(percent), steps))
             }
             Target::ResourceAverage(target) | Target::PodsAverage(target) => {
@@ -192,18 +196,13 @@ impl Metric {
             return self.say(view, first * target, target, wanted, steps);
         }
         let mut filled = measured;
-        let mut fill = |sums: Sums| {
-            filled.count += sums.count;
-            filled.usage = filled.usage.saturating_add(sums.usage);
-            filled.request = filled.request.saturating_add(sums.request);
-        };
         if first < 1.0 {
-            fill(missing_at_most(missing));
+            filled.join(missing_at_most(missing));
         } else if first > 1.0 {
-            fill(Sums { usage: 0, ..missing });
+            filled.join(Sums { usage: 0, ..missing });
         }
         if with_unready {
-            fill(Sums { usage: 0, ..unready });
+            filled.join(Sums { usage: 0, ..unready });
         }
         let second = ratio(filled);
         if settings.tolerates(second) {
@@ -250,50 +249,57 @@ impl Metric {
         value: Value<'_>,
         resource: bool,
     ) -> Result<Pods, Ignored> {
-        let mut pods = Pods::default();
         let instances = view.observation.instances;
-        match value {
+        let percent = match self.target {
+            Target::Utilization(percent) => Some(i64::from(percent)),
+            _ => None,
+        };
+        let pods = match value {
             Value::Unreachable => return Err(Ignored::Unreachable),
-            Value::Fleet(value) => {
-                let unit = 1000;
-                let mut ready = 0;
-                for instance in instances {
-                    match instance.phase {
-                        Phase::Failed | Phase::Draining => {}
-                        Phase::Ready => ready += 1,
-                        Phase::Pending | Phase::Warming => pods.unready.add(0, unit),
-                    }
-                }
-                let mean = matches!(self.target, Target::Utilization(_));
-                pods.measured = Sums {
-                    count: ready,
-                    usage: milli(value).saturating_mul(if mean { ready } else { 1 }),
-                    request: unit * ready,
-                };
-            }
+            Value::Fleet(value) => self.of_one_figure(instances, value),
             Value::Instances(usages) => {
-                let cpu = resource && self.name.as_str() == CPU;
-                let mut of_unknown = [0; 2];
-                gauge::join(instances, usages, |instance, usage| {
-                    sort(instance, usage, settings, view, cpu, &mut pods, &mut of_unknown);
-                });
-                // Instances of one fleet were promised the same.
-                let known = pods.measured.count + pods.missing.count + pods.unready.count
-                    - of_unknown[0]
-                    - of_unknown[1];
-                let promised =
-                    pods.measured.request + pods.missing.request + pods.unready.request;
-                let each = promised / known.max(1);
-                pods.missing.request += of_unknown[0] * each;
-                pods.unready.request += of_unknown[1] * each;
+                let cpu = resource && is_cpu(self.name.as_str());
+                let looks = Looks::new(settings, view, cpu, percent);
+                let mut sorter = Sorter::new(looks);
+                if let Some(plain) = sorter.in_order(instances, usages) {
+                    sorter.pods.measured.join(plain);
+                } else {
+                    sorter = Sorter::new(looks);
+                    gauge::join(instances, usages, |one, usage| sorter.add(one, usage));
+                }
+                sorter.sums()
             }
-        }
-        let needs_request = matches!(self.target, Target::Utilization(_));
-        if pods.measured.count == 0 || (needs_request && pods.measured.request <= 0) {
+        };
+        if pods.measured.count == 0 || (percent.is_some() && pods.measured.request <= 0) {
             return Err(Ignored::NoInstance);
         }
         Ok(pods)
     }
+
+    /// One figure stands for as many equal ones as instances are ready.
+    fn of_one_figure(&self, instances: &[Instance], value: f64) -> Pods {
+        let mut pods = Pods::default();
+        for instance in instances {
+            match instance.phase {
+                Phase::Failed | Phase::Draining => {}
+                Phase::Ready => pods.measured.count += 1,
+                Phase::Pending | Phase::Warming => pods.unready.add(0, UNIT),
+            }
+        }
+        let ready = pods.measured.count;
+        let mean = matches!(self.target, Target::Utilization(_));
+        pods.measured.usage = milli(value).saturating_mul(if mean { ready } else { 1 });
+        pods.measured.request = UNIT * ready;
+        pods
+    }
+}
+
+/// One, in thousandths.
+const UNIT: i64 = 1000;
+
+/// Whether it is CPU, of whole instances or of one of their containers.
+fn is_cpu(name: &str) -> bool {
+    name.strip_prefix(CPU).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// One figure for the fleet, or the sum of several, in thousandths.
@@ -307,46 +313,173 @@ fn total(value: Value<'_>) -> Result<i64, Ignored> {
     Ok(milli(sum))
 }
 
-fn sort(
-    instance: &Instance,
-    usage: Option<&Usage>,
-    settings: &TargetTracking,
-    view: &View<'_>,
+/// What is the same for all instances.
+#[derive(Clone, Copy)]
+struct Looks {
     cpu: bool,
-    pods: &mut Pods,
-    of_unknown: &mut [i64; 2],
-) {
-    let request = usage
-        .map(|usage| usage.request)
-        .filter(|request| request.is_finite() && *request > 0.0)
-        .map(milli);
-    if matches!(instance.phase, Phase::Failed | Phase::Draining) {
-        return;
+    /// Of what it was promised, where that counts, an instance without a figure may use so
+    /// much.
+    missing_percent: Option<i64>,
+    oldest: EpochMillis,
+    newest: EpochMillis,
+    /// Those that began later than this are in their initialisation.
+    initialised: EpochMillis,
+    initial_readiness: Duration,
+}
+
+impl Looks {
+    fn new(
+        settings: &TargetTracking,
+        view: &View<'_>,
+        cpu: bool,
+        percent: Option<i64>,
+    ) -> Self {
+        // The clock of those who made the samples.
+        let now = view.observation.now;
+        let (oldest, newest) = gauge::freshness(now, settings.max_age);
+        Self {
+            cpu,
+            missing_percent: percent.map(|percent| percent.max(100)),
+            oldest,
+            newest,
+            initialised: now - settings.cpu_initialization,
+            initial_readiness: settings.initial_readiness,
+        }
     }
-    if instance.phase == Phase::Pending {
-        of_unknown[1] += i64::from(request.is_none());
-        return pods.unready.add(0, request.unwrap_or(0));
+
+    /// Use and request of an instance of which nothing is in doubt, in thousandths.
+    #[inline]
+    fn measured(&self, instance: &Instance, usage: &Usage) -> Option<(f64, f64)> {
+        let settled = !self.cpu || instance.started.is_some_and(|at| at <= self.initialised);
+        let asks = self.missing_percent.is_some();
+        let plain = instance.phase == Phase::Ready
+            && settled
+            && self.is_fresh(usage)
+            && (0.0..LARGE).contains(&usage.usage)
+            && (!asks || (0.001..LARGE).contains(&usage.request));
+        plain.then(|| {
+            (whole_milli(usage.usage), if asks { whole_milli(usage.request) } else { 0.0 })
+        })
     }
-    let found = usage.filter(|usage| {
-        gauge::usable(usage.usage).is_ok()
-            && gauge::fresh(usage.at, view.now, settings.max_age).is_ok()
-    });
-    let Some(found) = found else {
-        of_unknown[0] += i64::from(request.is_none());
-        return pods.missing.add(0, request.unwrap_or(0));
-    };
-    let ready = instance.phase == Phase::Ready;
-    let unready = cpu
-        && instance.started.is_none_or(|started| {
-            if started + settings.cpu_initialization > view.now {
+
+    fn is_usable(&self, usage: &Usage) -> bool {
+        gauge::usable(usage.usage).is_ok() && self.is_fresh(usage)
+    }
+
+    fn is_fresh(&self, usage: &Usage) -> bool {
+        self.oldest <= usage.at && usage.at <= self.newest
+    }
+
+    /// All that an instance could use: rounded for each of them.
+    fn at_most(&self, request: i64) -> i64 {
+        request.saturating_mul(self.missing_percent.unwrap_or(100)) / 100
+    }
+
+    fn is_unready(&self, instance: &Instance, found: &Usage) -> bool {
+        let ready = instance.phase == Phase::Ready;
+        instance.started.is_none_or(|started| {
+            if started > self.initialised {
                 !ready || found.at < instance.changed + found.window
             } else {
-                !ready && started + settings.initial_readiness > instance.changed
+                !ready && started + self.initial_readiness > instance.changed
             }
-        });
-    if unready {
-        of_unknown[1] += i64::from(request.is_none());
-        return pods.unready.add(0, request.unwrap_or(0));
+        })
     }
-    pods.measured.add(milli(found.usage), request.unwrap_or(0));
+}
+
+/// Sorts instances one by one.
+struct Sorter {
+    looks: Looks,
+    pods: Pods,
+    /// How many are missing, and unready, of which nobody knows what they were promised.
+    missing_unknown: i64,
+    unready_unknown: i64,
+}
+
+impl Sorter {
+    fn new(looks: Looks) -> Self {
+        Self { looks, pods: Pods::default(), missing_unknown: 0, unready_unknown: 0 }
+    }
+
+    /// Sums over those of which nothing is in doubt, which are most, and sorts the others.
+    /// None where usages come in another order than instances.
+    fn in_order(&mut self, mut instances: &[Instance], mut usages: &[Usage]) -> Option<Sums> {
+        let looks = self.looks;
+        let (mut count, mut used, mut asked) = (0, 0.0, 0.0);
+        while let [instance, others @ ..] = instances {
+            // No call in this loop, so that the sums stay in registers.
+            let (mut run, mut used_in_run, mut asked_in_run) = (0, 0.0, 0.0);
+            for (instance, usage) in instances.iter().zip(usages) {
+                if instance.id != usage.instance {
+                    break;
+                }
+                let Some((usage, request)) = looks.measured(instance, usage) else { break };
+                run += 1;
+                used_in_run += usage;
+                asked_in_run += request;
+            }
+            if run > 0 {
+                (instances, usages) = (&instances[run..], &usages[run..]);
+                count += run as i64;
+                used += used_in_run;
+                asked += asked_in_run;
+                continue;
+            }
+            let found = usages.first().filter(|usage| usage.instance == instance.id);
+            usages = &usages[usize::from(found.is_some())..];
+            instances = others;
+            self.add(instance, found);
+        }
+        let exact = usages.is_empty() && used < EXACT && asked < EXACT;
+        exact.then_some(Sums { count, usage: used as i64, request: asked as i64 })
+    }
+
+    fn add(&mut self, instance: &Instance, usage: Option<&Usage>) {
+        if matches!(instance.phase, Phase::Failed | Phase::Draining) {
+            return;
+        }
+        let request = match (usage, self.looks.missing_percent) {
+            (Some(usage), Some(_)) if usage.request.is_finite() && usage.request > 0.0 => {
+                milli(usage.request)
+            }
+            _ => 0,
+        };
+        if instance.phase == Phase::Pending {
+            return self.unready(request);
+        }
+        let Some(found) = usage.filter(|usage| self.looks.is_usable(usage)) else {
+            self.missing_unknown += i64::from(request == 0);
+            return self.pods.missing.add(self.looks.at_most(request), request);
+        };
+        if self.looks.cpu && self.looks.is_unready(instance, found) {
+            return self.unready(request);
+        }
+        self.pods.measured.add(milli(found.usage), request);
+    }
+
+    fn unready(&mut self, request: i64) {
+        self.unready_unknown += i64::from(request == 0);
+        self.pods.unready.add(0, request);
+    }
+
+    /// Instances of one fleet were promised the same.
+    fn sums(mut self) -> Pods {
+        let (missing_unknown, unready_unknown) = (self.missing_unknown, self.unready_unknown);
+        if self.looks.missing_percent.is_some() && missing_unknown + unready_unknown > 0 {
+            let Pods { measured, missing, unready } = self.pods;
+            let all = [measured, missing, unready];
+            let known: i64 = all.iter().map(|sums| sums.count).sum();
+            let known = known - missing_unknown - unready_unknown;
+            let promised = all.iter().fold(0_i64, |sum, one| sum.saturating_add(one.request));
+            let each = promised / known.max(1);
+            let at_most = self.looks.at_most(each);
+            let fill = |sums: &mut Sums, unknown: i64, usage: i64| {
+                sums.request = sums.request.saturating_add(unknown.saturating_mul(each));
+                sums.usage = sums.usage.saturating_add(unknown.saturating_mul(usage));
+            };
+            fill(&mut self.pods.missing, missing_unknown, at_most);
+            fill(&mut self.pods.unready, unready_unknown, 0);
+        }
+        self.pods
+    }
 }

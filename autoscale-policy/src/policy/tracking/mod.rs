@@ -1,5 +1,7 @@
 mod behavior;
+mod legacy;
 mod metric;
+mod milli;
 
 use std::time::Duration;
 
@@ -9,18 +11,24 @@ use super::{Limits, Proposal, ScalingPolicy, Taken, View, rails};
 use crate::decision::{Bound, Step};
 use crate::error::Refusal;
 
-/// Keeps metrics at their targets, exactly as Kubernetes' Horizontal Pod Autoscaler
-/// (`autoscaling/v2`, Kubernetes 1.35) does.
+/// Keeps metrics at their targets, as Kubernetes' Horizontal Pod Autoscaler does
+/// (`autoscaling/v2`, as of Kubernetes 1.35).
 ///
 /// The algorithm is that of "Horizontal Pod Autoscaling" in the documentation of
-/// Kubernetes, with its defaults: a tolerance of 0.1, an initial readiness delay of
-/// 30 s, a CPU initialisation period of 5 min, windows of 0 and 300 s, and the default
-/// scaling policies. Several metrics: the most counts; one that is invalid blocks
-/// scaling in only. It decides well every 15 s.
+/// Kubernetes, with its defaults: a tolerance of 0.1 for each direction, its edges
+/// included (which is so since 1.33), an initial readiness delay of 30 s, a CPU
+/// initialisation period of 5 min, and the rules of an HPA without a `behavior`. Several
+/// metrics: the most counts; one that is invalid blocks scaling in only. It decides well
+/// every 15 s.
 ///
 /// Where the metrics of Kubernetes' API have no like, this is added: a sample that is
 /// older than `max_age` is invalid, and one figure for the fleet stands for as many
-/// equal ones as instances are ready.
+/// equal ones as instances are ready. And this differs: [`Phase::Draining`] counts as not
+/// ready everywhere, figures of instances that are gone are ignored, and an instance of
+/// which nobody knows what it was promised was promised what the others were on average,
+/// where the HPA gives up the metric.
+///
+/// [`Phase::Draining`]: crate::Phase::Draining
 ///
 /// ```
 /// use autoscale_policy::{Metric, Scaler, TargetTracking};
@@ -53,8 +61,11 @@ pub struct TargetTracking {
     /// How old a sample may be; 60 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::span"))]
     pub max_age: Duration,
-    /// Windows and rates.
-    pub behavior: Behavior,
+    /// Windows and rates. `None`, the default, is an HPA without a `behavior`: in and out
+    /// to the most of what was wanted in the last 5 min, and out to twice as many at a
+    /// time, or to 4.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub behavior: Option<Behavior>,
 }
 
 impl Default for TargetTracking {
@@ -76,7 +87,7 @@ impl TargetTracking {
             cpu_initialization: Duration::from_secs(300),
             initial_readiness: Duration::from_secs(30),
             max_age: Duration::from_secs(60),
-            behavior: Behavior::default(),
+            behavior: None,
         }
     }
 
@@ -130,7 +141,7 @@ impl ScalingPolicy for TargetTracking {
             }
         }
         rails::max_age_check("target-tracking", self.max_age)?;
-        self.behavior.check()
+        self.behavior.as_ref().map_or(Ok(()), Behavior::check)
     }
 
     fn decide(
@@ -140,6 +151,7 @@ impl ScalingPolicy for TargetTracking {
         steps: &mut Vec<Step>,
     ) -> Proposal {
         let current = view.current;
+        state.begin(current, view.now);
         let proposal = |wanted, allowed, bound_by| Proposal {
             wanted,
             allowed,
@@ -168,11 +180,17 @@ impl ScalingPolicy for TargetTracking {
             });
             return proposal(current, current, Some(Bound::Missing));
         };
-        let (allowed, bound_by) = self.behavior.normalise(state, self, view, wanted, steps);
+        let (allowed, bound_by) = match &self.behavior {
+            Some(behavior) => behavior.normalise(state, self, view, wanted, steps),
+            None => legacy::normalise(state, self, view, wanted, steps),
+        };
         proposal(wanted, allowed, bound_by)
     }
 
     fn applied(&self, state: &mut TrackingState, taken: Taken) {
-        state.applied(taken, &self.behavior);
+        // Without a behaviour there is no rate that looks back.
+        if let Some(behavior) = &self.behavior {
+            state.applied(taken, behavior);
+        }
     }
 }

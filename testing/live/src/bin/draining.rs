@@ -1,12 +1,13 @@
 //! A server that drains, for the tests of `autoscale-policy`: it prints its port, answers
 //! `/readyz` and `/under-way`, takes as many milliseconds for any other path as that says, and ends on
-//! SIGTERM.
+//! SIGTERM, when it prints how many of those it has begun.
 //!
 //! `draining <propagation in ms> <deadline in ms>`
 
 #![allow(clippy::unwrap_used, reason = "it is a part of a test")]
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use autoscale_policy::{DrainLayer, DrainSettings, Lifecycle, ReadinessService};
@@ -25,7 +26,10 @@ use tower::{ServiceBuilder, ServiceExt};
 
 type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
 async fn work(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    BEGUN.fetch_add(1, Ordering::Relaxed);
     let millis = request.uri().path()[1..].parse().unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(millis)).await;
     Ok(Response::new(Full::from("done")))
@@ -110,4 +114,5 @@ async fn main() {
     if tokio::time::timeout(Duration::from_millis(500), sent).await.is_err() {
         eprintln!("a client does not read");
     }
+    println!("{}", BEGUN.load(Ordering::Relaxed));
 }

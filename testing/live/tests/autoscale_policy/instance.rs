@@ -1,7 +1,7 @@
 //! A server process of its own.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use testbed::guard::{ExitSignal, Process, spawn_guarded};
@@ -12,7 +12,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct Instance {
     pub(crate) process: Process,
     pub(crate) addr: SocketAddr,
-    _folder: Folder,
+    folder: Folder,
+}
+
+/// How one has ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// How many requests it had begun.
+    pub(crate) begun: u64,
 }
 
 impl Instance {
@@ -31,6 +38,15 @@ impl Instance {
             std::fs::read_to_string(&path).ok()?.strip_suffix('\n')?.parse().ok()
         })
         .await;
-        Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), _folder: folder }
+        Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), folder }
+    }
+
+    /// Tells it to end, and waits for that.
+    pub(crate) async fn end(self) -> Ended {
+        self.process.signal(ExitSignal::Terminate).unwrap();
+        let status = self.process.wait().await;
+        let said = std::fs::read_to_string(self.folder.path().join("port")).unwrap();
+        let begun = said.lines().nth(1).unwrap().parse().unwrap();
+        Ended { status, begun }
     }
 }
