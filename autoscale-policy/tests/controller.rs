@@ -1,5 +1,7 @@
 //! The loop around a scaler, on paused time.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;

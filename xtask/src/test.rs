@@ -7,7 +7,23 @@ use crate::{budget, controls, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] = &[
-    ("autoscale-policy", &["serde", "toml", "schedule", "layer", "drain", "cpu", "sim"]),
+    (
+        "autoscale-policy",
+        &[
+            "serde",
+            "toml",
+            "schedule",
+            "layer",
+            "drain",
+            "cpu",
+            "controller",
+            "processes",
+            "exec",
+            "redis",
+            "conformance",
+            "sim",
+        ],
+    ),
     (
         "cache-aside",
         &[

@@ -152,9 +152,9 @@ impl Exec {
             };
         }
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let ended = match timeout(self.timeout, command.output()).await {
-            Ok(ended) => ended,
-            Err(_) => return Err(ExecError::TimedOut { program, limit: self.timeout }),
+        let limit = self.timeout;
+        let Ok(ended) = timeout(limit, command.output()).await else {
+            return Err(ExecError::TimedOut { program, limit });
         };
         let Output { status, stdout, stderr } = match ended {
             Ok(output) => output,

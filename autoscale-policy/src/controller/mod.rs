@@ -142,7 +142,7 @@ impl<P: ScalingPolicy, R: Roster, A: Actuator, C: WallClock> Controller<P, R, A,
     /// Dropped before it acts, nothing has happened. Dropped while it acts, nobody knows
     /// what the platform has taken; the next turn treats it as failed, and looks.
     pub async fn tick(&mut self) -> Report {
-        if std::mem::take(&mut self.in_doubt) {
+        if std::mem::take(&mut self.in_doubt) && !cfg!(broken = "never_in_doubt") {
             self.scaler.failed();
         }
         let limit = self.settings.read_timeout;
@@ -152,6 +152,7 @@ impl<P: ScalingPolicy, R: Roster, A: Actuator, C: WallClock> Controller<P, R, A,
         let failures = readings.iter().filter_map(Reading::failure).collect();
         let Seen { target, instances } = match seen {
             Ok(seen) => seen,
+            Err(_) if cfg!(broken = "blind") => Seen::default(),
             Err(cause) => {
                 let outcome = Outcome::Unobserved(cause);
                 return Report { at: now, decision: None, outcome, failures };
@@ -164,7 +165,9 @@ impl<P: ScalingPolicy, R: Roster, A: Actuator, C: WallClock> Controller<P, R, A,
         let decision = self.scaler.decide(&observation);
         let outcome = match decision.action {
             Action::Hold => Outcome::Held,
-            Action::ScaleTo(to) if !self.settings.acts => Outcome::Recommended(to),
+            Action::ScaleTo(to) if !self.settings.acts && !cfg!(broken = "dry_run_acts") => {
+                Outcome::Recommended(to)
+            }
             Action::ScaleTo(to) => {
                 let from = decision.current;
                 let fewer = from.saturating_sub(to) as usize;

@@ -332,7 +332,7 @@ impl LocalProcesses {
         let fleet = self.fleet();
         let ready = fleet.processes.iter().filter(|p| p.member.stage == Stage::Ready).count();
         let there = fleet.find(id).is_some_and(|process| process.member.counts());
-        !there || ready >= fleet.wanted() as usize
+        !there || ready >= fleet.wanted() as usize || cfg!(broken = "restart_at_once")
     }
 
     fn terminate(&self, id: InstanceId) {

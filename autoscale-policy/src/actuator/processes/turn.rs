@@ -83,8 +83,7 @@ pub(super) enum Do {
     Kill(InstanceId),
 }
 
-/// What to do now, so that `target` processes run. `spare` are started beyond that, as
-/// for a restart one by one.
+/// What to do now, so that `wanted` processes run.
 pub(super) fn turn(
     members: &[Member],
     wanted: u32,
@@ -100,7 +99,9 @@ pub(super) fn turn(
                 todo.push(Do::Terminate(*id));
             }
             Stage::Unready(_) | Stage::Ready => counted += 1,
-            Stage::Draining(since) if now.duration_since(*since) >= care.grace => {
+            Stage::Draining(since)
+                if now.duration_since(*since) >= care.grace && !cfg!(broken = "no_grace") =>
+            {
                 todo.push(Do::Kill(*id));
             }
             Stage::Draining(_) | Stage::Killed => {}
