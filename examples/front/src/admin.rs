@@ -29,6 +29,7 @@ struct Line {
     phase: &'static str,
     address: Option<String>,
     in_flight: u32,
+    served: u64,
     left_out: bool,
 }
 
@@ -72,6 +73,7 @@ impl Admin {
                 phase: phase(instance.phase),
                 address: worker.map(|worker| worker.address.to_string()),
                 in_flight: worker.map_or(0, |worker| worker.in_flight()),
+                served: worker.map_or(0, |worker| worker.served()),
                 left_out: worker.is_some_and(|worker| worker.ejected(now)),
             }
         };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -17,10 +18,16 @@ pub(crate) struct Worker {
     pub(crate) address: SocketAddr,
     pub(crate) weight: u32,
     in_flight: AtomicU32,
+    served: AtomicU64,
     record: Mutex<Record>,
 }
 
 impl Worker {
+    /// Requests that it has answered.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -33,6 +40,9 @@ impl Worker {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Before a worker is tried again that has just failed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 type Workers = Arc<[Arc<Worker>]>;
 
@@ -73,6 +83,7 @@ impl Pool {
                         address,
                         weight: weight.max(1),
                         in_flight: AtomicU32::new(0),
+                        served: AtomicU64::new(0),
                         record: Mutex::default(),
                     }),
                 })
@@ -88,9 +99,9 @@ impl Pool {
         self.ejections.load(Ordering::Relaxed)
     }
 
-    /// A worker for a request with this key that was with `tried` before; one of these
-    /// again only if there is no other. Where there is no worker at all it waits for one,
-    /// until `deadline`.
+    /// A worker for a request with this key that was with `tried` before. One of these comes
+    /// again only if there is no other, and after a pause; where there is no worker at all
+    /// it waits for one, until `deadline`.
     pub(crate) async fn take(
         &self,
         key: Option<u64>,
@@ -98,13 +109,20 @@ impl Pool {
         deadline: Instant,
     ) -> Option<Taken> {
         let mut changes = self.workers.subscribe();
+        let mut paused = false;
         loop {
             let workers = changes.borrow_and_update().clone();
-            if let Some(worker) = self.choose(&workers, key, tried) {
+            let again: &[u64] = if paused { &[] } else { tried };
+            if let Some(worker) = self.choose(&workers, key, again) {
                 worker.in_flight.fetch_add(1, Ordering::Relaxed);
                 return Some(Taken(worker));
             }
-            timeout_at(deadline, changes.changed()).await.ok()?.ok()?;
+            if Instant::now() >= deadline || cfg!(broken = "no_wait") {
+                return None;
+            }
+            let until = if workers.is_empty() { deadline } else { Instant::now() + PAUSE };
+            let changed = timeout_at(until.min(deadline), changes.changed()).await;
+            paused = changed.is_err() && !workers.is_empty();
         }
     }
 
@@ -119,7 +137,6 @@ impl Pool {
         // Better one that fails at times than none.
         self.among(workers, key, |worker| fresh(worker) && !worker.ejected(now))
             .or_else(|| self.among(workers, key, fresh))
-            .or_else(|| self.among(workers, key, |_| true))
     }
 
     fn among(
@@ -145,7 +162,10 @@ impl Pool {
         let now = Instant::now();
         // Only failures are worth a look at the others.
         let (all, others_out) = match verdict {
-            Verdict::Fine => (0, 0),
+            Verdict::Fine => {
+                worker.served.fetch_add(1, Ordering::Relaxed);
+                (0, 0)
+            }
             _ => {
                 let workers = self.workers();
                 let out = |other: &&Arc<Worker>| other.id != worker.id && other.ejected(now);
@@ -179,8 +199,6 @@ impl Drop for Taken {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn address(port: u16) -> SocketAddr {
@@ -217,7 +235,9 @@ mod tests {
                 .map(Option::unwrap)
                 .collect();
         assert!(held.iter().all(|taken| taken.id == 2));
+        let began = Instant::now();
         assert_eq!(pool.take(None, &[1, 2], soon()).await.unwrap().id, 1);
+        assert_eq!(began.elapsed(), PAUSE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,8 +141,9 @@ impl Proxy {
             Either::Left(bytes) => (None, Some(bytes)),
             Either::Right(streamed) => (Some(streamed), None),
         };
-        let may_repeat = again && replay.is_some();
-        let (mut tried, mut last) = (Vec::new(), StatusCode::SERVICE_UNAVAILABLE);
+        let may_repeat = (again || cfg!(broken = "repeat_all")) && replay.is_some();
+        let (mut tried, mut reached) = (Vec::new(), 0);
+        let mut last = StatusCode::SERVICE_UNAVAILABLE;
         loop {
             let Some(worker) = self.pool.take(key, &tried, deadline).await else {
                 return Err(last);
@@ -153,7 +154,7 @@ impl Proxy {
                 (None, Some(streamed)) => Either::Right(streamed),
                 (None, None) => return Err(last),
             };
-            let may_repeat = may_repeat && tried.len() < self.settings.tries;
+            let may_repeat = may_repeat && reached + 1 < self.settings.tries;
             let limit = match may_repeat {
                 true => deadline.min(Instant::now() + self.settings.try_timeout),
                 false => deadline,
@@ -167,9 +168,11 @@ impl Proxy {
             };
             self.pool.ended(&worker, verdict);
             // What was never sent may always be sent elsewhere, if it is still there.
+            reached += usize::from(!unsent);
             let repeat = match verdict {
                 Verdict::Fine => false,
-                _ if unsent => replay.is_some() && tried.len() < self.settings.tries + 5,
+                _ if cfg!(broken = "no_retry") => false,
+                _ if unsent => replay.is_some(),
                 _ => may_repeat && self.within_budget(),
             };
             match ended {
