@@ -33,6 +33,11 @@
 //! - `drain`: `DrainLayer`, `Lifecycle` and the readiness service.
 //! - `cpu`: the CPU use of this process or its cgroup, on Linux.
 //! - `metrics`: `DecisionMetrics`, decisions through the `metrics` facade.
+//! - `controller`: `Controller`, the loop around a scaler.
+//! - `processes`: `LocalProcesses`, a fleet on this machine.
+//! - `exec`: `Exec`, a command that sets the count.
+//! - `redis`: `RedisQueue`, the depth of a queue in Redis.
+//! - `conformance`: tests for sources and actuators of one's own.
 //! - `sim`: the simulator, and the command `autoscale-sim`.
 
 #![forbid(unsafe_code)]
@@ -43,6 +48,10 @@ struct Readme;
 
 mod actuator;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "controller")]
+mod controller;
 mod decision;
 #[cfg(feature = "drain")]
 mod drain;
@@ -56,11 +65,16 @@ mod policy;
 mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
-#[cfg(feature = "cpu")]
 mod source;
 mod time;
 
-pub use crate::actuator::{Actuator, RecommendOnly};
+pub use crate::actuator::{Actuator, RecommendOnly, Resize, Roster, Seen};
+#[cfg(feature = "exec")]
+pub use crate::actuator::{Exec, ExecError};
+#[cfg(feature = "processes")]
+pub use crate::actuator::{LocalProcesses, ProcessError};
+#[cfg(feature = "controller")]
+pub use crate::controller::{Controller, Failure, Outcome, Report, SystemClock, WallClock};
 pub use crate::decision::{Action, Bound, Decision, Ignored, MetricName, Step};
 #[cfg(feature = "drain")]
 pub use crate::drain::{
@@ -91,6 +105,9 @@ pub use crate::policy::tracking::{
 };
 pub use crate::policy::{Fleet, Limits, Proposal, ScalingPolicy, Taken, View};
 pub use crate::scaler::{Asked, Scaler, ScalerState};
+pub use crate::source::{BoxSource, Figure, Source};
 #[cfg(feature = "cpu")]
 pub use crate::source::{CgroupCpu, ProcessCpu, SourceError};
+#[cfg(feature = "redis")]
+pub use crate::source::{RedisQueue, RedisQueueError};
 pub use crate::time::EpochMillis;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use crate::time::EpochMillis;
@@ -24,6 +25,18 @@ impl InstanceId {
             at += 1;
         }
         Self(hash)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 

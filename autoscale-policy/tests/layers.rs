@@ -303,7 +303,8 @@ async fn a_recommendation_changes_nothing() {
             panic!("{decision}")
         };
         scaler.submitted(to);
-        let Ok(taken) = actuator.set(decision.current, to).await;
+        let Ok(taken) =
+            actuator.set(&autoscale_policy::Resize::new(decision.current, to)).await;
         scaler.applied(now, taken);
     }
     assert_eq!(*told.lock().unwrap(), [(4, 6); 3]);

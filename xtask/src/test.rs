@@ -9,7 +9,21 @@ use crate::{budget, controls, servers};
 const FEATURES: &[(&str, &[&str])] = &[
     (
         "autoscale-policy",
-        &["serde", "toml", "schedule", "layer", "drain", "cpu", "metrics", "sim"],
+        &[
+            "serde",
+            "toml",
+            "schedule",
+            "layer",
+            "drain",
+            "cpu",
+            "metrics",
+            "controller",
+            "processes",
+            "exec",
+            "redis",
+            "conformance",
+            "sim",
+        ],
     ),
     (
         "cache-aside",

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use super::Actuator;
+use super::{Actuator, Resize};
 
 /// Tells what it would do, and does nothing: to begin with, until its decisions are
 /// trusted. No cooldown begins, since nothing was changed.
@@ -19,9 +19,9 @@ impl<F: Fn(u32, u32) + Sync> RecommendOnly<F> {
 impl<F: Fn(u32, u32) + Sync> Actuator for RecommendOnly<F> {
     type Error = Infallible;
 
-    async fn set(&self, from: u32, to: u32) -> Result<u32, Infallible> {
-        (self.tell)(from, to);
-        Ok(if cfg!(broken = "recommend_acts") { to } else { from })
+    async fn set(&self, resize: &Resize) -> Result<u32, Infallible> {
+        (self.tell)(resize.from, resize.to);
+        Ok(if cfg!(broken = "recommend_acts") { resize.to } else { resize.from })
     }
 }
 

@@ -1,66 +1,56 @@
-//! The CPU that this process or its cgroup uses.
+//! Where figures come from.
 
-mod cgroup;
-mod process;
+mod boxed;
+#[cfg(feature = "cpu")]
+mod cpu;
+#[cfg(feature = "layer")]
+mod in_flight;
+#[cfg(feature = "redis")]
+mod redis_queue;
 
-use std::path::PathBuf;
-use std::time::Duration;
-use std::{fmt, io};
+pub use self::boxed::BoxSource;
+#[cfg(feature = "cpu")]
+pub use self::cpu::{CgroupCpu, ProcessCpu, SourceError};
+#[cfg(feature = "redis")]
+pub use self::redis_queue::{RedisQueue, RedisQueueError};
+use crate::observation::{Usage, Value};
 
-use nix::time::{ClockId, clock_gettime};
+/// Says what one metric is now.
+pub trait Source {
+    /// Why it cannot say.
+    type Error: std::error::Error + Send + Sync + 'static;
 
-pub use self::cgroup::CgroupCpu;
-pub use self::process::ProcessCpu;
+    /// The metric, as policies name it.
+    fn metric(&self) -> &str;
 
-/// Why a source has no figure. It counts as a failure: give the scaler a
-/// [`Sample::unreachable`](crate::Sample::unreachable).
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// A file could not be read.
-    Unreadable(PathBuf, io::Error),
-    /// A file does not say what it should.
-    Unexpected(PathBuf, &'static str),
-    /// A clock could not be read.
-    Clock(io::Error),
+    /// Its figure. `None` where there is none yet: a rate needs two readings.
+    ///
+    /// # Errors
+    ///
+    /// It could not be asked. Never an old figure, nor zero, instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, nothing is lost but the answer.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Figure>, Self::Error>> + Send;
 }
 
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What a source has said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Figure {
+    /// See [`Value::Fleet`].
+    Fleet(f64),
+    /// See [`Value::Instances`].
+    Instances(Vec<Usage>),
+}
+
+impl Figure {
+    /// As a sample has it.
+    #[must_use]
+    pub fn value(&self) -> Value<'_> {
         match self {
-            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Unexpected(path, what) => write!(f, "{}: there is no {what}", path.display()),
-            Self::Clock(error) => write!(f, "the CPU clock: {error}"),
+            Self::Fleet(figure) => Value::Fleet(*figure),
+            Self::Instances(usages) => Value::Instances(usages),
         }
     }
-}
-
-impl std::error::Error for SourceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unreadable(_, error) | Self::Clock(error) => Some(error),
-            Self::Unexpected(..) => None,
-        }
-    }
-}
-
-/// From one time to the next.
-#[derive(Clone, Copy, Debug)]
-struct Reading {
-    used: Duration,
-    at: Duration,
-}
-
-/// The share of `cores` that was used between two readings; none at the first, or where
-/// no time has passed.
-fn share(last: &mut Option<Reading>, now: Reading, cores: f64) -> Option<f64> {
-    let before = last.replace(now)?;
-    let passed = now.at.checked_sub(before.at)?.as_secs_f64();
-    // A counter that goes back was started anew.
-    let used = now.used.checked_sub(before.used)?.as_secs_f64();
-    (passed > 0.0).then(|| used / passed / cores)
-}
-
-fn clock(clock: ClockId) -> Result<Duration, SourceError> {
-    clock_gettime(clock).map(Duration::from).map_err(|error| SourceError::Clock(error.into()))
 }

@@ -171,4 +171,64 @@ pub(super) const CONTROLS: &[Control] = &[
             "serves_on_while_the_word_spreads_and_refuses_then",
         ),
     },
+    Control {
+        krate: "autoscale-policy",
+        broken: "dry_run_acts",
+        protection: "a controller only recommends until it is told to act",
+        test: Test::autoscale_policy(
+            "controller",
+            "it_only_recommends_until_it_is_told_to_act",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "blind",
+        protection: "without a list of instances nothing is decided",
+        test: Test::autoscale_policy("controller", "without_a_roster_nothing_is_decided"),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "silent_sources",
+        protection: "a source that could not be asked is told to the policy",
+        test: Test::autoscale_policy(
+            "controller",
+            "a_source_that_is_gone_hides_no_other_and_scales_nothing_in",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "never_in_doubt",
+        protection: "a change that nobody waited for is looked at again",
+        test: Test::autoscale_policy(
+            "controller",
+            "a_change_that_nobody_waited_for_is_looked_at_again",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_backoff",
+        protection: "processes that crash at once are started later and later",
+        test: Test::live(
+            "autoscale_policy",
+            "processes::what_crashes_at_once_is_not_started_all_the_time",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "restart_at_once",
+        protection: "a restart one by one waits for the new process",
+        test: Test::live(
+            "autoscale_policy",
+            "processes::a_restart_one_by_one_never_has_one_less",
+        ),
+    },
+    Control {
+        krate: "autoscale-policy",
+        broken: "no_grace",
+        protection: "a process that does not end is killed",
+        test: Test::live(
+            "autoscale_policy",
+            "processes::a_worker_that_does_not_end_is_killed_after_its_grace",
+        ),
+    },
 ];

@@ -2,6 +2,7 @@
 
 mod autoscale_policy;
 mod cache_aside;
+mod front;
 mod jwt_refresh;
 mod rw_split;
 mod shard_router;
@@ -65,6 +66,11 @@ impl Test {
         Self { package: "jwt-refresh", target: ["--lib", name], name }
     }
 
+    /// One in `examples/front/src`.
+    const fn in_front(name: &'static str) -> Self {
+        Self { package: "front", target: ["--bin", "front"], name }
+    }
+
     /// One in `examples/storefront/src`.
     const fn in_storefront(name: &'static str) -> Self {
         Self { package: "storefront", target: ["--bin", "storefront"], name }
@@ -95,6 +101,7 @@ impl fmt::Display for Test {
 const CONTROLS: &[&[Control]] = &[
     autoscale_policy::CONTROLS,
     cache_aside::CONTROLS,
+    front::CONTROLS,
     jwt_refresh::CONTROLS,
     rw_split::CONTROLS,
     shard_router::CONTROLS,

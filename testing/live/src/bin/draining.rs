@@ -2,7 +2,7 @@
 //! `/readyz` and `/under-way`, takes as many milliseconds for any other path as that says, and ends on
 //! SIGTERM, when it prints how many of those it has begun.
 //!
-//! `draining <propagation in ms> <deadline in ms>`
+//! `draining <propagation in ms> <deadline in ms> [file for its URL]`
 
 #![allow(clippy::unwrap_used, reason = "it is a part of a test")]
 
@@ -39,8 +39,8 @@ async fn work(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 async fn main() {
     let mut words = std::env::args().skip(1);
     let mut millis = || Duration::from_millis(words.next().unwrap().parse().unwrap());
-    let settings =
-        DrainSettings { propagation: millis(), deadline: millis(), ..DrainSettings::default() };
+    let (propagation, deadline) = (millis(), millis());
+    let settings = DrainSettings { propagation, deadline, ..DrainSettings::default() };
     let lifecycle = Lifecycle::new(settings).unwrap();
     let readiness = ReadinessService::new(lifecycle.clone());
     let app = ServiceBuilder::new().layer(DrainLayer::new(lifecycle.clone())).service_fn(work);
@@ -67,6 +67,10 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap().port());
     lifecycle.ready();
+    if let Some(file) = words.next() {
+        let url = format!("http://{}\n", listener.local_addr().unwrap());
+        std::fs::write(file, url).unwrap();
+    }
     let mut connections = JoinSet::new();
     let drain = {
         let lifecycle = lifecycle.clone();

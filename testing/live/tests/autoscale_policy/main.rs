@@ -5,4 +5,7 @@
 
 mod balancer;
 mod drain;
+mod exec;
 mod instance;
+mod processes;
+mod queue;
