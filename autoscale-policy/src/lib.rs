@@ -72,7 +72,7 @@ pub use crate::actuator::{Actuator, RecommendOnly, Resize, Roster, Seen};
 #[cfg(feature = "exec")]
 pub use crate::actuator::{Exec, ExecError};
 #[cfg(feature = "processes")]
-pub use crate::actuator::{LocalProcesses, ProcessError};
+pub use crate::actuator::{LocalProcesses, ProcessChanges, ProcessError};
 #[cfg(feature = "controller")]
 pub use crate::controller::{Controller, Failure, Outcome, Report, SystemClock, WallClock};
 pub use crate::decision::{Action, Bound, Decision, Ignored, MetricName, Step};

@@ -23,6 +23,9 @@ cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
     the storefront on a primary and two replicas that are TIME (1s, 250ms) behind,
     read by a plain round robin and by rw-split: users who look at what they have
     written, for 3 N seconds (18); a table; it needs no Redis
+cargo xtask demo --fleet [--once] [--yes] [--replay FILE.csv]
+    the storefront as workers behind a front that scales them: a load that rises and
+    falls, or that of a file of t_s,value; a line a second, each decision, a table
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]

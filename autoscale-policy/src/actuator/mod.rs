@@ -9,7 +9,7 @@ mod recommend;
 #[cfg(feature = "exec")]
 pub use self::exec::{Exec, ExecError};
 #[cfg(feature = "processes")]
-pub use self::processes::{LocalProcesses, ProcessError};
+pub use self::processes::{LocalProcesses, ProcessChanges, ProcessError};
 pub use self::recommend::RecommendOnly;
 use crate::observation::{Instance, InstanceId};
 

@@ -64,7 +64,7 @@ impl Admin {
 
     fn list(&self) -> String {
         let now = Instant::now();
-        let (pool, seen) = (self.pool.workers(), self.workers.processes.watch());
+        let (pool, seen) = (self.pool.workers(), self.workers.processes.instances());
         let line = |instance: &Instance| {
             let worker = pool.iter().find(|worker| worker.id == instance.id.number());
             Line {
@@ -77,7 +77,7 @@ impl Admin {
                 left_out: worker.is_some_and(|worker| worker.ejected(now)),
             }
         };
-        let lines: Vec<_> = seen.borrow().iter().map(line).collect();
+        let lines: Vec<_> = seen.iter().map(line).collect();
         serde_json::to_string(&lines).expect("numbers and names are JSON")
     }
 

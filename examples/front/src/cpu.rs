@@ -42,7 +42,7 @@ impl Source for WorkersCpu {
 
     async fn read(&mut self) -> Result<Option<Figure>, io::Error> {
         let at = SystemClock.now();
-        let seen = self.processes.watch().borrow().clone();
+        let seen = self.processes.instances();
         self.last.retain(|id, _| seen.iter().any(|instance| instance.id == *id));
         let mut usages = Vec::new();
         for instance in seen.iter() {

@@ -103,10 +103,10 @@ impl Workers {
 
     /// Tells `pool` which workers are ready, for as long as it is polled.
     pub(crate) async fn tell(&self, pool: &Pool) {
-        let mut changes = self.processes.watch();
+        let mut changes = self.processes.changes();
+        let mut instances = self.processes.instances();
         let mut crashed = 0;
         loop {
-            let instances = changes.borrow_and_update().clone();
             {
                 let mut at = self.at();
                 let there = |id: &InstanceId| instances.iter().any(|i| i.id == *id);
@@ -127,8 +127,9 @@ impl Workers {
                 warn!("{error}; another one is started");
             }
             crashed = now;
-            if changes.changed().await.is_err() {
-                return;
+            match changes.next().await {
+                Some(changed) => instances = changed,
+                None => return,
             }
         }
     }

@@ -23,6 +23,7 @@ mod sessions;
 mod shutdown;
 mod statements;
 mod users;
+mod worker;
 mod write;
 
 use std::error::Error;

@@ -1,12 +1,13 @@
 //! `storefront serve`: from the options to a server that ends in good order.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autoscale_policy::Lifecycle;
 use axum::Router;
 use axum::serve::{Listener, ListenerExt, TapIo};
 use cache_aside::BuildError;
@@ -14,7 +15,6 @@ use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rw_split::ConsistencyLayer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
@@ -28,9 +28,13 @@ use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
 use crate::sessions;
 use crate::shutdown::asked_to_stop;
+use crate::worker;
 
-/// How long requests in flight may take after the process was asked to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long requests in flight may take after connections are closed.
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the last answers may take to be sent.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Options of `storefront serve`.
 #[derive(Args, Debug)]
@@ -62,6 +66,8 @@ pub(crate) struct Options {
     https: Option<PathBuf>,
     #[command(flatten)]
     shards: Shards,
+    #[command(flatten)]
+    worker: worker::InFleet,
     #[command(flatten)]
     sessions: sessions::Cookies,
     #[command(flatten)]
@@ -130,17 +136,21 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     }
 
     let address = listener.local_addr()?;
+    let lifecycle = options.worker.lifecycle()?;
     let router = router(Arc::clone(&shop), sessions, login.as_ref());
+    let router = options.worker.around(router, &lifecycle);
+    let announce = |scheme| options.worker.announce(scheme, address);
     let served = async {
         match &options.https {
             None => {
-                announce("http", address)?;
-                serve(listener.tap_io(|tcp| at_once(tcp)), router, stop).await?;
+                announce("http")?;
+                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, stop).await?;
             }
             Some(certificate) => {
                 let https = Https::new(listener, certificate)?;
-                announce("https", address)?;
-                serve(https.tap_io(|tls| at_once(tls.get_ref().0)), router, stop).await?;
+                announce("https")?;
+                let https = https.tap_io(|tls| at_once(tls.get_ref().0));
+                serve(https, router, lifecycle, stop).await?;
             }
         }
         Ok::<_, Box<dyn Error>>(())
@@ -163,35 +173,31 @@ fn at_once(tcp: &TcpStream) {
 async fn serve<L, F>(
     listener: TapIo<L, F>,
     router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
+    lifecycle: Lifecycle,
+    stop: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
     F: FnMut(&mut L::Io) + Send + 'static,
 {
-    let (stopping, stopped) = oneshot::channel();
     // Handlers may ask where a request comes from.
     let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stop.await;
-        info!("asked to stop: finishing what is in flight");
-        // Nobody listens only if the server has ended already.
-        let _ = stopping.send(());
-    });
+    let closing = lifecycle.clone();
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { closing.closing().await });
+    lifecycle.ready();
     tokio::select! {
         served = server => served,
-        () = async { let _ = stopped.await; sleep(DRAIN).await } => {
-            warn!("requests were still in flight after {DRAIN:?}");
-            Ok(())
-        }
+        () = async {
+            stop.await;
+            info!("asked to stop: finishing what is in flight");
+            if lifecycle.drain().await.cut_off > 0 {
+                warn!("requests were still in flight after {DRAIN:?}");
+            }
+            // What was answered is sent, if its client reads.
+            sleep(LAST).await;
+        } => Ok(()),
     }
-}
-
-/// One line, flushed: who started this process waits for it.
-fn announce(scheme: &str, address: SocketAddr) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{scheme}://{address}")?;
-    stdout.flush()
 }
 
 /// Keeps the recorder's histograms from growing while nobody scrapes them.

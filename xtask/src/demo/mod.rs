@@ -1,13 +1,16 @@
 //! The storefront on a PostgreSQL of its own: without a cache, with one in its
 //! process, and as two processes that share one in a Redis, which is killed; and with its
-//! orders on two shards. Or, with `--lag`, on a primary and replicas.
+//! orders on two shards. Or, with `--lag`, on a primary and replicas; or, with `--fleet`, as
+//! workers behind a front.
 
+mod fleet;
 mod outage;
 mod replicas;
 mod shards;
 mod shop;
 mod table;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use testbed::locate::Need;
@@ -22,18 +25,22 @@ use crate::command::{runtime, step};
 use crate::servers;
 
 /// What `cargo xtask demo` was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     once: bool,
     yes: bool,
     seconds: u32,
     /// How far replicas are behind, if it is them that are to be shown.
     lag: Option<Duration>,
+    fleet: bool,
+    /// The rates that the fleet is sent.
+    replay: Option<PathBuf>,
 }
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { once: false, yes: false, seconds: 6, lag: None };
+        let mut options =
+            Self { once: false, yes: false, seconds: 6, lag: None, fleet: false, replay: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
@@ -51,6 +58,13 @@ impl Options {
                         Some(lag.ok_or(
                             "`--lag` takes a time from 10ms to 10s, such as 1s or 250ms",
                         )?);
+                }
+                "--fleet" => options.fleet = true,
+                "--replay" => {
+                    let file = words.next().ok_or("`--replay` takes a file")?;
+                    // The load runs in another folder.
+                    let file = std::path::absolute(file);
+                    options.replay = Some(file.map_err(|error| error.to_string())?);
                 }
                 other => return Err(format!("`cargo xtask demo` does not know `{other}`")),
             }
@@ -90,8 +104,14 @@ const MODES: [Mode; 3] = [
 ];
 
 pub(crate) fn run(options: Options) -> Result<(), String> {
+    if options.replay.is_some() && !options.fleet {
+        return Err("`--replay` is for `--fleet`".to_owned());
+    }
     if let Some(lag) = options.lag {
         return replicas::run(options, lag);
+    }
+    if options.fleet {
+        return fleet::run(&options);
     }
     let began = Instant::now();
     servers::provide(&[Need::Postgres, Need::Redis], options.yes)?;
@@ -107,7 +127,7 @@ async fn show(options: Options, began: Instant) -> Result<(), String> {
     let redis = Redis::start().await.map_err(text)?;
     let storefront = Storefront::new(postgres.url(), redis.url()).await?;
 
-    let Options { seconds, .. } = options;
+    let seconds = options.seconds;
     let mut runs = Vec::new();
     let mut open: Vec<Shop> = Vec::new();
     for Mode { name, processes, options } in MODES {

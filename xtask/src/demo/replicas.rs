@@ -127,7 +127,7 @@ fn words(first_user: u32, seconds: u32) -> Vec<String> {
 }
 
 /// 32 random bytes in hex, for this run.
-fn token_key() -> Result<String, String> {
+pub(super) fn token_key() -> Result<String, String> {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
     read.map_err(|error| format!("/dev/urandom: {error}"))?;

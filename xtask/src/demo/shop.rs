@@ -1,7 +1,7 @@
 //! The storefront's processes. All of them end with this one, however it ends.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -55,6 +55,39 @@ impl Storefront {
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         storefront.settings.push(("SHARDS", path.display().to_string()));
         Ok(storefront)
+    }
+
+    /// With another setting, or in place of the one of that name.
+    #[must_use]
+    pub(crate) fn and(mut self, name: &'static str, value: String) -> Self {
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value));
+        self
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Gives a command what the program is told in the environment.
+    pub(crate) fn settle(&self, command: &mut Command) {
+        command
+            .env_remove("LOGIN_STORE")
+            .env_remove("SHARDS")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Sends the rates of a file to one URL; returns the report.
+    pub(crate) async fn replay(
+        &self,
+        url: &str,
+        file: &Path,
+        sizes: &[&str],
+    ) -> Result<Value, String> {
+        let file = file.display().to_string();
+        let words = ["load", "--json", "--url", url, "--replay", &file];
+        let report = self.finish("replay", &[&words[..], sizes].concat()).await?;
+        serde_json::from_str(&report).map_err(|error| format!("the load's report: {error}"))
     }
 
     async fn with(settings: Vec<(&'static str, String)>) -> Result<Self, String> {
@@ -143,13 +176,11 @@ impl Storefront {
         command
             .args(words)
             .current_dir("/")
-            .env_remove("LOGIN_STORE")
-            .env_remove("SHARDS")
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             // That Redis is away is said once, by the demo.
             .env("RUST_LOG", "warn,cache_aside::tier=error,storefront::read_path=error")
             .stdin(Stdio::null())
             .stdout(output);
+        self.settle(&mut command);
         spawn_guarded(command, ExitSignal::Terminate).await.map_err(|error| error.to_string())
     }
 
@@ -170,21 +201,7 @@ impl Shop {
 
     /// What is at `path`.
     pub(crate) async fn get(&self, path: &str) -> Result<String, String> {
-        let address = self.url.trim_start_matches("http://");
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        let asking = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = asking.await.map_err(|error| format!("GET {path}: {error}"))?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
-            _ => Err(format!("GET {path}: {answer}")),
-        }
+        ask(&self.url, "GET", path).await
     }
 
     /// The sum of a counter over the series whose labels contain `labels`; none is 0.
@@ -201,5 +218,24 @@ impl Shop {
     pub(crate) async fn close(self) -> Result<(), String> {
         let status = self.process.stop(Duration::from_secs(15)).await;
         if status.success() { Ok(()) } else { Err(format!("the shop ended with {status}")) }
+    }
+}
+
+/// What is at `path`.
+pub(crate) async fn ask(url: &str, method: &str, path: &str) -> Result<String, String> {
+    let address = url.trim_start_matches("http://");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = asking.await.map_err(|error| format!("{method} {path}: {error}"))?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 20") => Ok(body.to_owned()),
+        _ => Err(format!("{method} {path}: {answer}")),
     }
 }

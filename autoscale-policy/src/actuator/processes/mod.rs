@@ -64,7 +64,8 @@ struct Shared {
     probe_timeout: Duration,
     fleet: Mutex<Fleet>,
     wake: Notify,
-    seen: watch::Sender<Arc<[Instance]>>,
+    /// With the number of the telling.
+    seen: watch::Sender<(u64, Arc<[Instance]>)>,
 }
 
 #[derive(Default)]
@@ -76,6 +77,8 @@ struct Fleet {
     processes: Vec<Process>,
     strikes: Strikes,
     crashed: u64,
+    /// How often it was told what there is.
+    told: u64,
     last_error: Option<Arc<ProcessError>>,
 }
 
@@ -85,6 +88,23 @@ struct Process {
     started: EpochMillis,
     changed: EpochMillis,
     in_flight: u32,
+}
+
+/// Tells when instances of [`LocalProcesses`] change.
+#[derive(Debug)]
+pub struct ProcessChanges(watch::Receiver<(u64, Arc<[Instance]>)>);
+
+impl ProcessChanges {
+    /// The instances after the next change; at once, if there was one since the call before.
+    /// Nothing once the processes are gone, their last clone dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no change is lost.
+    pub async fn next(&mut self) -> Option<Arc<[Instance]>> {
+        self.0.changed().await.ok()?;
+        Some(Arc::clone(&self.0.borrow_and_update().1))
+    }
 }
 
 /// Why a process is not there.
@@ -151,7 +171,7 @@ impl LocalProcesses {
             probe_timeout: Duration::from_secs(1),
             fleet: Mutex::default(),
             wake: Notify::new(),
-            seen: watch::Sender::new(Arc::default()),
+            seen: watch::Sender::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -197,9 +217,14 @@ impl LocalProcesses {
         Arc::get_mut(&mut self.shared).expect("settings come before clones")
     }
 
-    /// The instances, and every change of them.
-    pub fn watch(&self) -> watch::Receiver<Arc<[Instance]>> {
-        self.shared.seen.subscribe()
+    /// The instances at this moment.
+    pub fn instances(&self) -> Arc<[Instance]> {
+        Arc::clone(&self.shared.seen.borrow().1)
+    }
+
+    /// Every change of the instances from now on.
+    pub fn changes(&self) -> ProcessChanges {
+        ProcessChanges(self.shared.seen.subscribe())
     }
 
     /// How many instances have ended that nobody had asked to.
@@ -246,10 +271,9 @@ impl LocalProcesses {
         };
         for id in old {
             let spare = Spare::ask(self);
-            let mut seen = self.watch();
+            let mut changes = self.changes();
             while !self.may_go(id) {
-                // The sender is in `self`.
-                let _ = seen.changed().await;
+                changes.next().await;
             }
             drop(spare);
             self.terminate(id);
@@ -291,15 +315,24 @@ impl LocalProcesses {
                 Do::Kill(id) => fleet.kill(id),
             }
         }
-        self.publish(&fleet);
+        self.publish(fleet);
     }
 
-    fn publish(&self, fleet: &Fleet) {
+    /// Tells of the fleet as it was when `fleet` was unlocked. Who watches may hold what is
+    /// there while they ask for more, so nothing is locked here.
+    fn publish(&self, mut fleet: MutexGuard<'_, Fleet>) {
+        fleet.told += 1;
+        let told = fleet.told;
         let instances: Arc<[Instance]> =
             fleet.processes.iter().map(Process::instance).collect();
+        drop(fleet);
         self.shared.seen.send_if_modified(|seen| {
-            let changed = **seen != *instances;
-            *seen = instances;
+            // Another one was faster, and has told of what came later.
+            if told <= seen.0 {
+                return false;
+            }
+            let changed = *seen.1 != *instances;
+            *seen = (told, instances);
             changed
         });
     }
@@ -338,7 +371,7 @@ impl LocalProcesses {
     fn terminate(&self, id: InstanceId) {
         let mut fleet = self.fleet();
         fleet.terminate(id, Instant::now());
-        self.publish(&fleet);
+        self.publish(fleet);
     }
 }
 
@@ -481,7 +514,7 @@ impl Actuator for LocalProcesses {
         for id in fleet.superfluous(&resize.removal) {
             fleet.terminate(id, now);
         }
-        self.publish(&fleet);
+        self.publish(fleet);
         self.shared.wake.notify_one();
         Ok(resize.to)
     }
