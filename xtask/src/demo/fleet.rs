@@ -50,7 +50,7 @@ warm-up = "1s"
 "#;
 
 /// Requests a second, from each second on: a calm start, a peak, and calm again.
-const DAY: &str = "t_s,value\n0,300\n4,1500\n6,3500\n16,300\n26,300\n";
+const DAY: &str = "t_s,value\n0,300\n4,1500\n6,3500\n14,300\n20,300\n";
 
 const SEEDED: [&str; 4] = ["--products", "2000", "--users", "1000"];
 
