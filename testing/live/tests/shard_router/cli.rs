@@ -139,7 +139,11 @@ async fn a_topology_that_is_none_ends_with_its_line() {
     std::fs::write(&path, broken).unwrap();
     let ended = cli.run(&["check", "shards.toml"], "").await;
     assert_eq!(ended.code, 1);
-    assert!(ended.err.starts_with("shard-router: shards.toml: line 4, column "), "{}", ended.err);
+    assert!(
+        ended.err.starts_with("shard-router: shards.toml: line 4, column "),
+        "{}",
+        ended.err
+    );
     std::fs::write(&path, text).unwrap();
     cli.variable = "host=x password=hunter2 hunter2=hunter2".into();
     let ended = cli.run(&["check", "shards.toml"], "").await;
