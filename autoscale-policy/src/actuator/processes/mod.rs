@@ -1,26 +1,26 @@
 //! A fleet of processes on this machine.
 
+mod fleet;
 mod turn;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{error, fmt, io};
 
 use futures_util::future::join_all;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use self::turn::{Care, Do, Member, Stage, Strikes, turn};
+pub use self::fleet::ProcessError;
+use self::fleet::{Fleet, Process};
+use self::turn::{Care, Do, Stage, turn};
 use super::{Actuator, Resize, Roster, Seen};
 use crate::controller::{SystemClock, WallClock};
-use crate::observation::{Instance, InstanceId, Phase};
-use crate::time::EpochMillis;
+use crate::observation::{Instance, InstanceId};
 
 type Probed = Pin<Box<dyn Future<Output = Option<u32>> + Send>>;
 
@@ -68,28 +68,6 @@ struct Shared {
     seen: watch::Sender<(u64, Arc<[Instance]>)>,
 }
 
-#[derive(Default)]
-struct Fleet {
-    target: u32,
-    /// Started beyond the target, while others are replaced.
-    spare: u32,
-    next: u64,
-    processes: Vec<Process>,
-    strikes: Strikes,
-    crashed: u64,
-    /// How often it was told what there is.
-    told: u64,
-    last_error: Option<Arc<ProcessError>>,
-}
-
-struct Process {
-    child: Child,
-    member: Member,
-    started: EpochMillis,
-    changed: EpochMillis,
-    in_flight: u32,
-}
-
 /// Tells when instances of [`LocalProcesses`] change.
 #[derive(Debug)]
 pub struct ProcessChanges(watch::Receiver<(u64, Arc<[Instance]>)>);
@@ -104,47 +82,6 @@ impl ProcessChanges {
     pub async fn next(&mut self) -> Option<Arc<[Instance]>> {
         self.0.changed().await.ok()?;
         Some(Arc::clone(&self.0.borrow_and_update().1))
-    }
-}
-
-/// Why a process is not there.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ProcessError {
-    /// It could not be started.
-    Start(io::Error),
-    /// It has ended by itself.
-    Ended {
-        /// Which one.
-        id: InstanceId,
-        /// How.
-        status: String,
-    },
-    /// It was not ready in time, and was ended.
-    NeverReady {
-        /// Which one.
-        id: InstanceId,
-    },
-}
-
-impl fmt::Display for ProcessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(error) => write!(f, "an instance could not be started: {error}"),
-            Self::Ended { id, status } => {
-                write!(f, "instance {id} has ended by itself: {status}")
-            }
-            Self::NeverReady { id } => write!(f, "instance {id} was not ready in time"),
-        }
-    }
-}
-
-impl error::Error for ProcessError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Start(error) => Some(error),
-            Self::Ended { .. } | Self::NeverReady { .. } => None,
-        }
     }
 }
 
@@ -389,118 +326,6 @@ impl<'a> Spare<'a> {
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
         self.0.fleet().spare -= 1;
-    }
-}
-
-impl Process {
-    fn instance(&self) -> Instance {
-        let phase = match self.member.stage {
-            Stage::Unready(_) => Phase::Warming,
-            Stage::Ready => Phase::Ready,
-            Stage::Draining(_) | Stage::Killed => Phase::Draining,
-        };
-        Instance::new(self.member.id, phase, self.started)
-            .changed(self.changed)
-            .in_flight(self.in_flight)
-    }
-
-    fn signal(&self, signal: Signal) {
-        // None once it was reaped, so the number is never another's.
-        let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else { return };
-        // It may have ended just now.
-        let _ = kill(Pid::from_raw(id), signal);
-    }
-
-    /// Whether it is ready.
-    fn answered(&mut self, answer: Option<u32>, now: Instant, at: EpochMillis) -> bool {
-        let next = match (self.member.stage, answer) {
-            (Stage::Unready(_), Some(_)) => Stage::Ready,
-            (Stage::Ready, None) => Stage::Unready(now),
-            (stage, _) => stage,
-        };
-        if next != self.member.stage {
-            (self.member.stage, self.changed) = (next, at);
-        }
-        self.in_flight = answer.unwrap_or_default();
-        next == Stage::Ready
-    }
-}
-
-impl Fleet {
-    fn wanted(&self) -> u32 {
-        self.target.saturating_add(self.spare)
-    }
-
-    fn find(&self, id: InstanceId) -> Option<&Process> {
-        self.processes.iter().find(|process| process.member.id == id)
-    }
-
-    fn find_mut(&mut self, id: InstanceId) -> Option<&mut Process> {
-        self.processes.iter_mut().find(|process| process.member.id == id)
-    }
-
-    fn lost(&mut self, error: ProcessError, now: Instant) {
-        self.strikes.struck(now);
-        self.last_error = Some(Arc::new(error));
-    }
-
-    fn reap(&mut self, now: Instant) {
-        let mut ended = Vec::new();
-        self.processes.retain_mut(|process| match process.child.try_wait() {
-            Ok(None) => true,
-            Ok(Some(status)) => {
-                ended.push((process.member, status.to_string()));
-                false
-            }
-            // Nobody else waits for it, so this cannot be; and if it is, it stays.
-            Err(_) => true,
-        });
-        for (member, status) in ended {
-            if member.counts() {
-                self.crashed += 1;
-                self.lost(ProcessError::Ended { id: member.id, status }, now);
-            }
-        }
-    }
-
-    fn start(&mut self, launch: &dyn Fn(InstanceId) -> Command, now: Instant) {
-        let id = InstanceId::new(self.next);
-        self.next += 1;
-        let at = SystemClock.now();
-        match launch(id).kill_on_drop(true).spawn() {
-            Ok(child) => {
-                let member = Member { id, stage: Stage::Unready(now) };
-                let process = Process { child, member, started: at, changed: at, in_flight: 0 };
-                self.processes.push(process);
-            }
-            Err(error) => self.lost(ProcessError::Start(error), now),
-        }
-    }
-
-    /// What runs beyond what is wanted, in the order in which it goes: as was asked, then
-    /// the youngest.
-    fn superfluous(&self, order: &[InstanceId]) -> Vec<InstanceId> {
-        let mut counted: Vec<_> =
-            self.processes.iter().map(|p| p.member).filter(Member::counts).collect();
-        let excess = counted.len().saturating_sub(self.wanted() as usize);
-        let rank = |id| order.iter().position(|other| *other == id).unwrap_or(usize::MAX);
-        counted.sort_by_key(|member| (rank(member.id), std::cmp::Reverse(member.id)));
-        counted.into_iter().take(excess).map(|member| member.id).collect()
-    }
-
-    fn terminate(&mut self, id: InstanceId, now: Instant) {
-        let Some(process) = self.find_mut(id) else { return };
-        if !process.member.counts() {
-            return;
-        }
-        (process.member.stage, process.changed) = (Stage::Draining(now), SystemClock.now());
-        process.signal(Signal::SIGTERM);
-    }
-
-    fn kill(&mut self, id: InstanceId) {
-        let Some(process) = self.find_mut(id) else { return };
-        process.member.stage = Stage::Killed;
-        process.signal(Signal::SIGKILL);
     }
 }
 
