@@ -2,3 +2,7 @@
 //!
 //! `cargo test -p live` runs them. A server that this machine lacks fails the
 //! run with the line that installs it.
+
+mod program;
+
+pub use self::program::program;
