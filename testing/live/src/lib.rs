@@ -2,7 +2,9 @@
 //!
 //! `cargo test -p live` runs them. A server that this machine lacks fails the
 //! run with the line that installs it.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+pub mod front;
 mod program;
 
 pub use self::program::program;

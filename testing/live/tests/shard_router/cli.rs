@@ -16,7 +16,9 @@ const SECRET: &str = "hunter2";
 /// From the cargo that builds this test: it alone knows where that is.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| live::program("shard-router", &["--features", "cli", "--bin", "shard-router"]))
+    PROGRAM.get_or_init(|| {
+        live::program("shard-router", &["--features", "cli", "--bin", "shard-router"])
+    })
 }
 
 /// A topology of the bed's shards, whose connections hold a password, one of them in the
