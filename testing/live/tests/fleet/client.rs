@@ -51,9 +51,10 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_local_address(Some(address.into()));
         connector.set_nodelay(true);
-        let http = Http::builder(TokioExecutor::new()).retry_canceled_requests(false);
         Self {
-            http: http.build(connector),
+            http: Http::builder(TokioExecutor::new())
+                .retry_canceled_requests(false)
+                .build(connector),
             url: url.to_owned(),
             jar: BTreeMap::new(),
             token: None,
@@ -65,12 +66,20 @@ impl Client {
     pub(crate) async fn log_in(&mut self, email: &str, password: &str) -> bool {
         let body = serde_json::json!({ "email": email, "password": password });
         let answer = self.send(Method::POST, "/login", Some(&body)).await;
-        let token = answer.filter(Answer::is_success).and_then(|answer| {
-            answer.body["access_token"].as_str().map(str::to_owned)
-        });
+        let token = answer
+            .filter(Answer::is_success)
+            .and_then(|answer| answer.body["access_token"].as_str().map(str::to_owned));
         let is_in = token.is_some();
         self.token = token.or(self.token.take());
         is_in
+    }
+
+    /// Another access token, for the refresh token in its cookie.
+    pub(crate) async fn refresh(&mut self) -> Option<Answer> {
+        let answer = self.send(Method::POST, "/auth/refresh", None).await;
+        let token = answer.as_ref().and_then(|answer| answer.body["access_token"].as_str());
+        self.token = token.map(str::to_owned).or(self.token.take());
+        answer
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Option<Answer> {

@@ -46,10 +46,13 @@ impl Tail {
 pub(crate) struct Tails(pub(crate) Vec<Tail>);
 
 impl Tails {
-    fn loosen(&self, cluster: Cluster, acked: SystemTime, looked: SystemTime) -> bool {
-        self.0
-            .iter()
-            .any(|tail| tail.cluster == cluster && tail.may_have_lost(acked, looked))
+    pub(crate) fn loosen(
+        &self,
+        cluster: Cluster,
+        acked: SystemTime,
+        looked: SystemTime,
+    ) -> bool {
+        self.0.iter().any(|tail| tail.cluster == cluster && tail.may_have_lost(acked, looked))
     }
 }
 
@@ -68,8 +71,14 @@ pub(crate) struct Register {
 #[derive(Debug)]
 enum Event {
     /// Acknowledged at that time, or nobody knows.
-    Written { value: String, acked: Option<SystemTime> },
-    Read { value: String, ended: SystemTime },
+    Written {
+        value: String,
+        acked: Option<SystemTime>,
+    },
+    Read {
+        value: String,
+        ended: SystemTime,
+    },
 }
 
 impl Register {
@@ -123,6 +132,10 @@ pub(crate) struct Mark {
     pub(crate) product: i64,
     pub(crate) quantity: i64,
 }
+
+/// How many of the last orders a list must hold. It shows 50; some that nobody was told of may
+/// be among them.
+const SHOWN: usize = 40;
 
 /// The orders of one user.
 #[derive(Debug)]
@@ -179,8 +192,10 @@ impl Orders {
         for seen in &self.seen {
             match seen {
                 Seen::List { placed, orders, ended } => {
-                    self.complete(&self.placed[..*placed], orders, *ended, tails, wrong);
-                    self.known(&self.placed[..*placed], orders, wrong);
+                    let placed = &self.placed[..*placed];
+                    let last = &placed[placed.len().saturating_sub(SHOWN)..];
+                    self.complete(last, orders, *ended, tails, wrong);
+                    self.known(placed, orders, wrong);
                 }
                 Seen::Count { placed, orders, ended } => {
                     let placed = &self.placed[..*placed];
@@ -240,12 +255,7 @@ impl Orders {
         }
     }
 
-    fn known(
-        &self,
-        placed: &[Placed],
-        shown: &[(i64, Mark)],
-        wrong: &mut Vec<Violation>,
-    ) {
+    fn known(&self, placed: &[Placed], shown: &[(i64, Mark)], wrong: &mut Vec<Violation>) {
         let ours: BTreeMap<_, _> = placed.iter().map(|one| (one.mark, one.acked)).collect();
         let mut before = BTreeSet::new();
         for (id, mark) in shown {
@@ -346,12 +356,8 @@ mod tests {
 
     /// Killed at 5, promoted at 6, and what was committed after 4 is gone.
     fn tails() -> Tails {
-        let tail = |cluster| Tail {
-            cluster,
-            kept_until: at(4.0),
-            killed: at(5.0),
-            promoted: at(6.0),
-        };
+        let tail =
+            |cluster| Tail { cluster, kept_until: at(4.0), killed: at(5.0), promoted: at(6.0) };
         Tails(vec![tail(Cluster::Shop), tail(Cluster::Orders(0))])
     }
 

@@ -74,11 +74,15 @@ impl Tally {
         ended.answered.len() + ended.failed.len()
     }
 
-    /// Whether none that began since `since` has failed, and some have ended.
+    /// Whether none that began since `since` has failed, and some were answered.
     pub(crate) fn is_calm(&self, since: SystemTime) -> bool {
-        let ended = self.ended();
-        let fine = ended.answered.iter().rev().take_while(|(began, _)| *began >= since).count();
-        fine >= 20 && !ended.failed.iter().any(|failure| failure.began >= since)
+        let recent = |(began, _): &&(SystemTime, SystemTime)| *began >= since;
+        let answered = self.ended().answered.iter().rev().take(100).filter(recent).count();
+        answered >= 30 && !self.has_failed(since)
+    }
+
+    pub(crate) fn has_failed(&self, since: SystemTime) -> bool {
+        self.ended().failed.iter().any(|failure| failure.began >= since)
     }
 
     /// What happened in `span`, and those failures that it does not excuse.
