@@ -22,7 +22,7 @@ use crate::app::{Shop, router};
 use crate::db::{Database, Reads};
 use crate::https::Https;
 use crate::login;
-use crate::orders::{Orders, Shards, settle};
+use crate::orders::{Orders, Shards, follows, settle};
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     /// The most connections to each server of the database.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// With replicas: which servers reads may go to.
+    /// With replicas, of the shop's database or of shards: which servers reads may go to.
     #[arg(long, value_enum, default_value_t)]
     reads: Reads,
     /// Serves HTTPS, with a certificate for this machine that is made at the start and written
@@ -99,12 +99,13 @@ impl Options {
         })
     }
 
-    /// Sessions, where reads may go to a server that lags.
-    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, String> {
-        match &servers.0[..] {
-            [_] => Ok(None),
-            _ => self.sessions.layer(self.listen).map(Some),
-        }
+    /// Sessions, where reads may go to a server that lags: in the shop's database, or on a
+    /// shard. One layer follows users on all of them.
+    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, Box<dyn Error>> {
+        let on_shards = |file: &PathBuf| follows(file, self.reads);
+        let needed = self.reads.follows(servers.0.len())
+            || self.shards.file.as_ref().map_or(Ok(false), on_shards)?;
+        Ok(needed.then(|| self.sessions.layer(self.listen)).transpose()?)
     }
 }
 
@@ -126,7 +127,8 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(servers.0, options.connections, options.reads).await?;
     let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
-    let orders = Orders::open(&db, options.shards.file.as_deref(), options.connections).await?;
+    let shards = options.shards.file.as_deref();
+    let orders = Orders::open(&db, shards, options.connections, options.reads).await?;
     let shop = Arc::new(Shop::new(db, orders, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;

@@ -56,10 +56,16 @@ impl Bed {
 
 /// Somebody who keeps cookies.
 #[derive(Default)]
-struct Browser(BTreeMap<String, String>);
+pub(crate) struct Browser(BTreeMap<String, String>);
 
 impl Browser {
-    async fn send(&mut self, shop: &Shop, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn send(
+        &mut self,
+        shop: &Shop,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let cookies: Vec<_> =
             self.0.iter().map(|(name, set)| format!("{name}={set}")).collect();
@@ -83,14 +89,14 @@ impl Browser {
         answer
     }
 
-    async fn get(&mut self, shop: &Shop, path: &str) -> Value {
+    pub(crate) async fn get(&mut self, shop: &Shop, path: &str) -> Value {
         let answer = self.send(shop, "GET", path, &Value::Null).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 }
 
-fn account(city: &str) -> Value {
+pub(crate) fn account(city: &str) -> Value {
     json!({ "name": "Ada", "email": "ada1@example.org", "city": city })
 }
 

@@ -101,7 +101,7 @@ async fn what_one_process_has_loaded_the_other_does_not_ask_for() {
     let patient = ["--redis-timeout", "10000"];
     let twins = Twins::open_with(&patient).await;
     let [one, two] = &twins.shops;
-    for (path, statement) in [("/products/5", "product_by_id"), ("/users/5", "profile_by_id")] {
+    for (path, statement) in [("/products/5", "product_by_id"), ("/users/5", "account_by_id")] {
         let loaded = one.get(path).await;
         for _ in 0..3 {
             let shown = two.get(path).await;
@@ -196,7 +196,7 @@ async fn no_profile_is_older_than_its_last_edit() {
             reads
         });
     }
-    let unheard = async |shop: &Shop| shop.counter(UNANNOUNCED, "profile").await;
+    let unheard = async |shop: &Shop| shop.counter(UNANNOUNCED, "account").await;
     let mut heard = 0;
     for version in 1..=VERSIONS {
         for (user, announced) in announced.iter().enumerate() {
@@ -214,7 +214,7 @@ async fn no_profile_is_older_than_its_last_edit() {
     over.store(true, Ordering::SeqCst);
     let reads: u64 = readers.join_all().await.iter().sum();
     let by_redis =
-        twins.sum("cache_aside_requests_total", "cache=\"profile\",outcome=\"shared\"");
+        twins.sum("cache_aside_requests_total", "cache=\"account\",outcome=\"shared\"");
     println!("{reads} reads among {heard} announced edits, {} by Redis", by_redis.await);
     assert!(heard > VERSIONS * WRITTEN as u64 / 2, "{heard} edits were announced");
     twins.are_unharmed();
@@ -285,7 +285,7 @@ async fn no_request_fails_when_redis_is_killed() {
     for shop in &twins.shops {
         eventually(DEADLINE, async || shop.counter(UNANNOUNCED, "").await > 3).await;
     }
-    let queries = async || twins.sum("storefront_db_queries_total", "profile_by_id").await;
+    let queries = async || twins.sum("storefront_db_queries_total", "account_by_id").await;
     let before = queries().await;
     eventually(DEADLINE, async || queries().await > before + 100).await;
     twins.redis.restart_empty().await.unwrap();
