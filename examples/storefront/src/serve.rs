@@ -142,17 +142,18 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     let router = router(Arc::clone(&shop), sessions, login.as_ref());
     let router = options.worker.around(router, &lifecycle);
     let announce = |scheme| options.worker.announce(scheme, address);
+    let ending = ending(lifecycle.clone(), options.worker.drains(), stop);
     let served = async {
         match &options.https {
             None => {
                 announce("http")?;
-                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, stop).await?;
+                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, ending).await?;
             }
             Some(certificate) => {
                 let https = Https::new(listener, certificate)?;
                 announce("https")?;
                 let https = https.tap_io(|tls| at_once(tls.get_ref().0));
-                serve(https, router, lifecycle, stop).await?;
+                serve(https, router, lifecycle, ending).await?;
             }
         }
         Ok::<_, Box<dyn Error>>(())
@@ -176,7 +177,7 @@ async fn serve<L, F>(
     listener: TapIo<L, F>,
     router: Router,
     lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
+    ending: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
@@ -190,16 +191,23 @@ where
     lifecycle.ready();
     tokio::select! {
         served = server => served,
-        () = async {
-            stop.await;
-            info!("asked to stop: finishing what is in flight");
-            if lifecycle.drain().await.cut_off > 0 {
-                warn!("requests were still in flight after {DRAIN:?}");
-            }
-            // What was answered is sent, if its client reads.
-            sleep(LAST).await;
-        } => Ok(()),
+        () = ending => Ok(()),
     }
+}
+
+/// Ends when the shop is to end: asked to stop, with nothing in flight any more if it drains.
+async fn ending(lifecycle: Lifecycle, drains: bool, stop: impl Future<Output = ()>) {
+    stop.await;
+    if !drains {
+        info!("asked to stop: what is in flight is cut off");
+        return;
+    }
+    info!("asked to stop: finishing what is in flight");
+    if lifecycle.drain().await.cut_off > 0 {
+        warn!("requests were still in flight after {DRAIN:?}");
+    }
+    // What was answered is sent, if its client reads.
+    sleep(LAST).await;
 }
 
 /// Keeps the recorder's histograms from growing while nobody scrapes them.

@@ -56,9 +56,17 @@ impl Bed {
 
 /// Somebody who keeps cookies.
 #[derive(Default)]
-pub(crate) struct Browser(BTreeMap<String, String>);
+pub(crate) struct Browser {
+    cookies: BTreeMap<String, String>,
+    bearer: Option<String>,
+}
 
 impl Browser {
+    /// From here on with this access token.
+    pub(crate) fn bearer(&mut self, token: &str) {
+        self.bearer = Some(token.to_owned());
+    }
+
     pub(crate) async fn send(
         &mut self,
         shop: &Shop,
@@ -68,9 +76,12 @@ impl Browser {
     ) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let cookies: Vec<_> =
-            self.0.iter().map(|(name, set)| format!("{name}={set}")).collect();
+            self.cookies.iter().map(|(name, set)| format!("{name}={set}")).collect();
+        let bearer =
+            self.bearer.as_ref().map(|token| format!("authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\nsec-fetch-site: same-origin\r\n{bearer}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             shop.addr,
             cookies.join("; "),
@@ -84,7 +95,7 @@ impl Browser {
                 "{cookie}"
             );
             let (name, value) = pair.split_once('=').unwrap();
-            self.0.insert(name.to_owned(), value.to_owned());
+            self.cookies.insert(name.to_owned(), value.to_owned());
         }
         answer
     }
