@@ -19,15 +19,16 @@ use crate::db::Database;
 use crate::error::{Error, no_such_method, no_such_route};
 use crate::input::BODY_LIMIT;
 use crate::login::{self, Guard, Login};
-use crate::orders::{self, Orders};
+use crate::orders::{self, Orders, Summary};
 use crate::products::{self, Product, ProductId, Products};
 use crate::read_path::{COPIES, Caching, ReadPath};
 use crate::reports;
-use crate::users::{self, Profile, UserId, Users};
+use crate::users::{self, Account, UserId, Users};
 
 /// What the caches are called, in metrics and in Redis.
 const PRODUCTS: &str = "product";
-const PROFILES: &str = "profile";
+const ACCOUNTS: &str = "account";
+const SUMMARIES: &str = "summary";
 
 /// What every handler can reach.
 #[derive(Debug)]
@@ -53,13 +54,14 @@ impl Shop {
         caching: &Caching,
         prometheus: PrometheusHandle,
     ) -> Result<Self, BuildError> {
-        // A product page may be a moment behind other processes; a profile may not, for who
-        // has just edited it looks.
+        // A product page may be a moment behind other processes; what users write may not, for
+        // who has just written it looks.
         let products = ReadPath::new(PRODUCTS, caching, Some(COPIES))?;
-        let profiles = ReadPath::new(PROFILES, caching, None)?;
+        let accounts = ReadPath::new(ACCOUNTS, caching, None)?;
+        let summaries = ReadPath::new(SUMMARIES, caching, None)?;
         Ok(Self {
             products: Products::new(db.clone(), products),
-            users: Users::new(db.clone(), orders.clone(), profiles),
+            users: Users::new(db.clone(), orders.clone(), accounts, summaries),
             orders,
             db,
             prometheus,
@@ -75,9 +77,11 @@ impl Shop {
 pub(crate) async fn forget(redis: RedisStore) -> Result<(), Box<dyn std::error::Error>> {
     let shared = Caching::Shared { redis, timeout: Duration::from_millis(250) };
     let products = ReadPath::<ProductId, Product>::new(PRODUCTS, &shared, None)?;
-    let profiles = ReadPath::<UserId, Profile>::new(PROFILES, &shared, None)?;
+    let accounts = ReadPath::<UserId, Account>::new(ACCOUNTS, &shared, None)?;
+    let summaries = ReadPath::<UserId, Summary>::new(SUMMARIES, &shared, None)?;
     products.clear().await?;
-    profiles.clear().await?;
+    accounts.clear().await?;
+    summaries.clear().await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A shop on PostgreSQL that grows one measured step at a time, and the load to measure it.
 
 mod app;
+mod cluster;
 mod db;
 mod error;
 mod hex_key;

@@ -22,7 +22,7 @@ use crate::app::{Shop, router};
 use crate::db::{Database, Reads};
 use crate::https::Https;
 use crate::login;
-use crate::orders::{Orders, Shards, settle};
+use crate::orders::{Orders, Shards, follows, settle};
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     /// The most connections to each server of the database.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// With replicas: which servers reads may go to.
+    /// With replicas, of the shop's database or of shards: which servers reads may go to.
     #[arg(long, value_enum, default_value_t)]
     reads: Reads,
     /// Serves HTTPS, with a certificate for this machine that is made at the start and written
@@ -99,12 +99,13 @@ impl Options {
         })
     }
 
-    /// Sessions, where reads may go to a server that lags.
-    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, String> {
-        match &servers.0[..] {
-            [_] => Ok(None),
-            _ => self.sessions.layer(self.listen).map(Some),
-        }
+    /// Sessions, where reads may go to a server that lags: in the shop's database, or on a
+    /// shard. One layer follows users on all of them.
+    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, Box<dyn Error>> {
+        let on_shards = |file: &PathBuf| follows(file, self.reads);
+        let needed = self.reads.follows(servers.0.len())
+            || self.shards.file.as_ref().map_or(Ok(false), on_shards)?;
+        Ok(needed.then(|| self.sessions.layer(self.listen)).transpose()?)
     }
 }
 
@@ -126,7 +127,8 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let db = Database::connect(servers.0, options.connections, options.reads).await?;
     let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
-    let orders = Orders::open(&db, options.shards.file.as_deref(), options.connections).await?;
+    let shards = options.shards.file.as_deref();
+    let orders = Orders::open(&db, shards, options.connections, options.reads).await?;
     let shop = Arc::new(Shop::new(db, orders, &caching, prometheus.clone())?);
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
@@ -140,17 +142,18 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     let router = router(Arc::clone(&shop), sessions, login.as_ref());
     let router = options.worker.around(router, &lifecycle);
     let announce = |scheme| options.worker.announce(scheme, address);
+    let ending = ending(lifecycle.clone(), options.worker.drains(), stop);
     let served = async {
         match &options.https {
             None => {
                 announce("http")?;
-                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, stop).await?;
+                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, ending).await?;
             }
             Some(certificate) => {
                 let https = Https::new(listener, certificate)?;
                 announce("https")?;
                 let https = https.tap_io(|tls| at_once(tls.get_ref().0));
-                serve(https, router, lifecycle, stop).await?;
+                serve(https, router, lifecycle, ending).await?;
             }
         }
         Ok::<_, Box<dyn Error>>(())
@@ -174,7 +177,7 @@ async fn serve<L, F>(
     listener: TapIo<L, F>,
     router: Router,
     lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
+    ending: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
@@ -188,16 +191,23 @@ where
     lifecycle.ready();
     tokio::select! {
         served = server => served,
-        () = async {
-            stop.await;
-            info!("asked to stop: finishing what is in flight");
-            if lifecycle.drain().await.cut_off > 0 {
-                warn!("requests were still in flight after {DRAIN:?}");
-            }
-            // What was answered is sent, if its client reads.
-            sleep(LAST).await;
-        } => Ok(()),
+        () = ending => Ok(()),
     }
+}
+
+/// Ends when the shop is to end: asked to stop, with nothing in flight any more if it drains.
+async fn ending(lifecycle: Lifecycle, drains: bool, stop: impl Future<Output = ()>) {
+    stop.await;
+    if !drains {
+        info!("asked to stop: what is in flight is cut off");
+        return;
+    }
+    info!("asked to stop: finishing what is in flight");
+    if lifecycle.drain().await.cut_off > 0 {
+        warn!("requests were still in flight after {DRAIN:?}");
+    }
+    // What was answered is sent, if its client reads.
+    sleep(LAST).await;
 }
 
 /// Keeps the recorder's histograms from growing while nobody scrapes them.

@@ -5,6 +5,12 @@ use super::{Control, Test};
 pub(super) const CONTROLS: &[Control] = &[
     Control {
         krate: "jwt-refresh",
+        broken: "closed_connections",
+        protection: "a connection that is closed is nobody's: after a promotion none fails",
+        test: Test::live("jwt_refresh", "faults::a_promotion_is_followed"),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "rule_revoked",
         protection: "a revoked session stays revoked",
         test: Test::jwt_refresh(

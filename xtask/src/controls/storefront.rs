@@ -37,6 +37,24 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
+        broken: "no_shard_floor",
+        protection: "a cached summary of orders has the floor of their shard",
+        test: Test::live(
+            "storefront",
+            "clusters::a_cached_profile_is_not_older_than_what_its_user_wrote",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "one_floor",
+        protection: "a user's session has a floor for each database and shard",
+        test: Test::live(
+            "storefront",
+            "clusters::users_read_their_writes_on_every_cluster_and_process",
+        ),
+    },
+    Control {
+        krate: "storefront",
         broken: "no_slot_check",
         protection: "a shard refuses orders of another shard's users",
         test: Test::live("storefront", "shards::a_shard_refuses_what_belongs_on_the_other"),

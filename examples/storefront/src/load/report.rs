@@ -20,11 +20,10 @@ const SHARED_ERRORS: &str = "cache_aside_shared_errors_total";
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
 /// The statements that answer reads of the mix.
-const READS: [&str; 5] = [
+const READS: [&str; 4] = [
     "product_by_id",
     "products_by_ids",
-    "profile_by_id",
-    // With orders on shards, these two are a profile.
+    // These two are a profile.
     "account_by_id",
     "summary_of_user",
 ];

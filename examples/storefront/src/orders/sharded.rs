@@ -5,20 +5,22 @@
 //! then is the order committed. What has failed before the second step has happened nowhere.
 //! What fails after it is made up for, by that row: see [`settle`](super::settle()).
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::{error, fmt};
 
 use metrics::{Counter, counter};
-use shard_router::{Error, IdGenerator, Router, Shard, Tx};
+use shard_router::{Error, IdGenerator, Router, Shard, ShardName, Tx};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use super::{Order, Summary, Wish, topology};
-use crate::db::{ANSWER, Database, DbError, QUERIES};
-use crate::statements::Statement;
+use crate::cluster::Cluster;
+use crate::db::{ANSWER, Database, DbError, QUERIES, Reads};
+use crate::statements::{SUMMARY, Statement};
 use crate::users::UserId;
 
 const OF_USER: &str = "
@@ -26,21 +28,6 @@ const OF_USER: &str = "
            to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
     FROM storefront.orders WHERE user_id = $1
     ORDER BY placed_at DESC, id DESC LIMIT 50";
-
-/// One row for each of the last orders, the totals on every one of them.
-const SUMMARY: &str = "
-    SELECT total.orders, total.units, last.id, last.product_id, last.quantity,
-           to_char(last.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
-    FROM (
-        SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units
-        FROM storefront.orders WHERE user_id = $1
-    ) total
-    LEFT JOIN LATERAL (
-        SELECT id, product_id, quantity, placed_at
-        FROM storefront.orders WHERE user_id = $1
-        ORDER BY placed_at DESC, id DESC LIMIT 5
-    ) last ON true
-    ORDER BY last.placed_at DESC, last.id DESC";
 
 /// The same order twice is one. Another order of that number has no row.
 ///
@@ -60,6 +47,7 @@ const WRITE: &str = "
 pub(crate) struct Sharded {
     pub(super) db: Database,
     pub(super) router: Router,
+    clusters: Arc<HashMap<ShardName, Cluster>>,
     ids: Arc<IdGenerator>,
     of_user: Counter,
     summaries: Counter,
@@ -88,8 +76,9 @@ impl Sharded {
         db: &Database,
         file: &Path,
         connections: u32,
+        reads: Reads,
     ) -> Result<Self, Box<dyn error::Error>> {
-        let router = topology::router(file, connections)?;
+        let (router, clusters) = topology::open(file, connections, reads).await?;
         for report in router.check().await {
             match report.state {
                 Ok(_) => {}
@@ -105,6 +94,7 @@ impl Sharded {
         Ok(Self {
             db: db.clone(),
             router,
+            clusters: Arc::new(clusters),
             ids,
             of_user: statement("orders_of_user"),
             summaries: statement("summary_of_user"),
@@ -123,11 +113,17 @@ impl Sharded {
         Ok(Some(rows.iter().filter_map(|row| Order::at(row, 0)).collect()))
     }
 
+    /// The servers that a user's orders are on.
+    pub(super) fn cluster_of(&self, user: UserId) -> &Cluster {
+        // Those without replicas are not among them.
+        self.clusters.get(self.router.map().shard_of(&user.0)).unwrap_or(&Cluster::Current)
+    }
+
     /// What the profile of a user says of orders.
-    pub(crate) async fn summary(&self, user: UserId) -> Result<Summary, DbError> {
+    pub(super) async fn summary(&self, user: UserId) -> Result<Summary, DbError> {
         self.summaries.increment(1);
         let rows = self.ask(user, SUMMARY).await?;
-        Ok(Summary::at(&rows, 0).expect("totals are a row, also of nothing"))
+        Ok(Summary::of(&rows))
     }
 
     /// Asks the shard of a user.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
+mod clusters;
 mod hostile;
 mod http;
 mod load;

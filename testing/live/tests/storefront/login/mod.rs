@@ -4,4 +4,5 @@ mod bed;
 mod browser;
 mod hostile;
 mod jar;
+mod promotion;
 mod stays;
