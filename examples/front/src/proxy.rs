@@ -46,7 +46,8 @@ impl Default for Settings {
         Self {
             deadline: Duration::from_secs(10),
             try_timeout: Duration::from_secs(2),
-            tries: 3,
+            // All workers at once may die, of those that the default policy has.
+            tries: 5,
             replay: 64 << 10,
         }
     }

@@ -70,7 +70,7 @@ impl Client {
             .filter(Answer::is_success)
             .and_then(|answer| answer.body["access_token"].as_str().map(str::to_owned));
         let is_in = token.is_some();
-        self.token = token.or(self.token.take());
+        self.token = token.or_else(|| self.token.take());
         is_in
     }
 
@@ -78,7 +78,7 @@ impl Client {
     pub(crate) async fn refresh(&mut self) -> Option<Answer> {
         let answer = self.send(Method::POST, "/auth/refresh", None).await;
         let token = answer.as_ref().and_then(|answer| answer.body["access_token"].as_str());
-        self.token = token.map(str::to_owned).or(self.token.take());
+        self.token = token.map(str::to_owned).or_else(|| self.token.take());
         answer
     }
 

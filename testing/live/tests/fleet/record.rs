@@ -60,6 +60,13 @@ impl Tails {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation(pub(crate) String);
 
+/// As logs tell the time.
+pub(crate) fn clock(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (day, millis) = (since.as_secs() % 86_400, since.subsec_millis());
+    format!("{:02}:{:02}:{:02}.{millis:03}", day / 3_600, day / 60 % 60, day % 60)
+}
+
 /// One thing that one client writes and reads, one after the other.
 #[derive(Debug)]
 pub(crate) struct Register {
@@ -116,10 +123,17 @@ impl Register {
                 }
             }
             if !may_be.iter().any(|(possible, _)| *possible == value) {
-                let firm = may_be.iter().find(|(_, firm)| *firm).map(|(value, _)| value);
+                let written = self.events[..at].iter().rev().find_map(|event| match event {
+                    Event::Written { value, acked: Some(at) } => {
+                        Some(format!("`{value}` was written by {}", clock(*at)))
+                    }
+                    _ => None,
+                });
                 wrong.push(Violation(format!(
-                    "{}: `{value}` was read, and {firm:?} was written last",
-                    self.name
+                    "{}: `{value}` was read by {}, and {}",
+                    self.name,
+                    clock(*ended),
+                    written.unwrap_or_default(),
                 )));
             }
         }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
+use super::record::clock;
+
 /// A request without an answer, or with one that says that the shop could not.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -14,6 +16,14 @@ pub(crate) struct Failure {
     pub(crate) began: SystemTime,
     pub(crate) ended: SystemTime,
     pub(crate) why: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, began, ended, why } = self;
+        let took = between(*began, *ended);
+        write!(f, "{method} {path} at {}, after {took:.0?}: {why}", clock(*began))
+    }
 }
 
 /// What all clients have met.
@@ -48,10 +58,18 @@ pub(crate) struct Span {
     pub(crate) ended: SystemTime,
 }
 
+impl Span {
+    /// Whether what ended at that time was ended by this fault, if by any.
+    fn saw(&self, ended: SystemTime) -> bool {
+        (self.began..self.ended).contains(&ended)
+    }
+}
+
 /// A line of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) fault: String,
+    pub(crate) began: SystemTime,
     pub(crate) requests: usize,
     pub(crate) failed: usize,
     pub(crate) excused: usize,
@@ -88,15 +106,15 @@ impl Tally {
     /// What happened in `span`, and those failures that it does not excuse.
     pub(crate) fn line(&self, span: &Span) -> (Line, Vec<Failure>) {
         let ended = self.ended();
-        let overlaps = |from: SystemTime, to: SystemTime| to >= span.began && from < span.ended;
-        let times = ended.answered.iter().filter(|(from, to)| overlaps(*from, *to));
+        let times = ended.answered.iter().filter(|(_, to)| span.saw(*to));
         let slowest = times.clone().map(|(from, to)| between(*from, *to)).max();
-        let failed = ended.failed.iter().filter(|f| overlaps(f.began, f.ended));
+        let failed = ended.failed.iter().filter(|failure| span.saw(failure.ended));
         let (excused, wrong): (Vec<_>, Vec<_>) =
             failed.clone().cloned().partition(|failure| span.excuse.covers(failure));
         let longest = failed.clone().map(|f| between(f.began, f.ended)).max();
         let line = Line {
             fault: span.fault.clone(),
+            began: span.began,
             requests: times.count() + failed.clone().count(),
             failed: excused.len() + wrong.len(),
             excused: excused.len(),
@@ -108,9 +126,7 @@ impl Tally {
 
     /// Failures outside of all `spans`.
     pub(crate) fn in_peace(&self, spans: &[Span]) -> Vec<Failure> {
-        let during = |failure: &Failure| {
-            spans.iter().any(|span| failure.ended >= span.began && failure.began < span.ended)
-        };
+        let during = |failure: &Failure| spans.iter().any(|span| span.saw(failure.ended));
         self.ended().failed.iter().filter(|failure| !during(failure)).cloned().collect()
     }
 
@@ -135,19 +151,20 @@ impl Excuse {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fault, requests, failed, excused, slowest, recovered } = self;
+        let Self { fault, began, requests, failed, excused, slowest, recovered } = self;
         let recovered =
             recovered.map_or_else(|| "-".to_owned(), |after| format!("{after:.1?}"));
         write!(
             f,
-            "{fault:44}{requests:>9}{failed:>8}{excused:>9}{:>11}{recovered:>11}",
+            "{:14}{fault:44}{requests:>9}{failed:>8}{excused:>9}{:>11}{recovered:>11}",
+            clock(*began),
             format!("{slowest:.0?}"),
         )
     }
 }
 
 /// The head of the table.
-pub(crate) const HEAD: &str = "fault                                        requests  failed  \
+pub(crate) const HEAD: &str = "at            fault                                        requests  failed  \
                                excused    slowest    over in";
 
 #[cfg(test)]

@@ -127,16 +127,17 @@ async fn the_fleet_stands_every_fault() {
         let (line, failures) = world.tally.line(span);
         println!("{line}");
         for failure in failures {
-            wrong.push(Violation(format!("{}: {failure:?}", span.fault)));
+            wrong.push(Violation(format!("{}: {failure}", span.fault)));
         }
     }
     for failure in world.tally.in_peace(&spans) {
-        wrong.push(Violation(format!("without any fault: {failure:?}")));
+        wrong.push(Violation(format!("without any fault: {failure}")));
     }
     let Verdict { requests, orders, lost, uses, .. } = verdict;
     println!("\n{requests} requests, {orders} orders acknowledged, {lost} of them lost tail");
     println!("{uses} uses of tokens after their logout, {} wrong answers", wrong.len());
-    assert!(wrong.is_empty(), "{:#?}", &wrong[..wrong.len().min(20)]);
+    let wrong = &wrong[..wrong.len().min(20)];
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", world.said());
     assert!(!world.said().contains("panicked"), "{}", world.said());
 }
 
