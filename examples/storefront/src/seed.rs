@@ -27,8 +27,8 @@ const NEW_YEAR: u64 = 1_767_225_600;
 /// How many users can log in: the first ones, of whom the first one is an admin. They share a
 /// password that everybody knows, and its hash, which takes a moment to make: a real user has
 /// a password, and so a salt, of their own.
-const LOGINS: i64 = 1_000;
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const LOGINS: i64 = 1_000;
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// Options of `storefront seed`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -264,6 +264,11 @@ impl Person {
             city: rng.pick(&CITIES),
         }
     }
+}
+
+/// By which user `id` of a shop that was seeded with `seed` logs in.
+pub(crate) fn email_of(seed: u64, id: u32) -> String {
+    Person::new(seed, id.into()).email
 }
 
 /// A second of the year before [`NEW_YEAR`], since the epoch.

@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     /// in milliseconds: what two tabs at once, or a lost answer, need.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     grace_ms: u64,
-    /// How long an access token lives, in seconds; with a login.
+    /// How long an access token lives, in seconds: longer than the grace.
     #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(10..=3_600))]
     access_ttl: u64,
 }
