@@ -6,6 +6,7 @@ mod command;
 mod controls;
 mod demo;
 mod fuzz;
+mod overhead;
 mod servers;
 mod test;
 mod torture;
@@ -24,8 +25,13 @@ cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
     read by a plain round robin and by rw-split: users who look at what they have
     written, for 3 N seconds (18); a table; it needs no Redis
 cargo xtask demo --fleet [--once] [--yes] [--replay FILE.csv]
-    the storefront as workers behind a front that scales them: a load that rises and
-    falls, or that of a file of t_s,value; a line a second, each decision, a table
+    the storefront as workers behind a front that scales them, with replicas of its
+    database and of two shards, a cache, and users who are logged in: a load that
+    rises and falls, or that of a file of t_s,value; a line a second, each decision,
+    a table
+cargo xtask overhead [--yes]
+    what each layer of a worker costs a request: p50 and CPU of a profile and of an
+    order, with all layers and without this one, in interleaved blocks; a table
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["demo", words @ ..] => demo::Options::parse(words).and_then(demo::run),
+        ["overhead"] => overhead::run(false),
+        ["overhead", "--yes"] => overhead::run(true),
         ["test"] => test::run(false),
         ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None),

@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     login: Sessions,
     /// The key that signs access tokens, the same for all processes of the shop, as
     /// `openssl genpkey -algorithm ed25519` makes one. Without it, `--login memory` makes one.
-    #[arg(long, value_name = "FILE.pem")]
+    #[arg(long, env = "SIGNING_KEY", value_name = "FILE.pem")]
     signing_key: Option<PathBuf>,
     /// 64 hex digits, as `openssl rand -hex 32` prints, the same for all processes of the
     /// shop: what refresh tokens are made with. Without it, `--login memory` makes one.
