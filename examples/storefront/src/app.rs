@@ -23,6 +23,7 @@ use std::time::Duration;
 use autoscale_policy::Lifecycle;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -42,6 +43,7 @@ use crate::read_path::{COPIES, Caching, ReadPath};
 use crate::reports;
 use crate::serve::Options;
 use crate::servers::Servers;
+use crate::unheard::{InTheOpen, followed};
 use crate::users::{self, Account, UserId, Users};
 
 /// What the caches are called, in metrics and in Redis.
@@ -127,6 +129,9 @@ pub(crate) async fn open(
     let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
 
     let mut router = router(Arc::clone(&shop), login.as_ref());
+    if let Caching::Shared { .. } = caching {
+        router = router.layer(from_fn_with_state(InTheOpen(in_the_open), followed));
+    }
     if let Some(sessions) = sessions {
         // Around all that writes: an answer of whatever kind says what its request has written.
         router = router.layer(sessions);

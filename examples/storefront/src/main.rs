@@ -23,6 +23,7 @@ mod servers;
 mod sessions;
 mod shutdown;
 mod statements;
+mod unheard;
 mod users;
 mod worker;
 mod write;

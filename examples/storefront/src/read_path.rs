@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use crate::cluster::Cluster;
 use crate::db::DbError;
 use crate::error::Error;
+use crate::unheard;
 
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
@@ -132,8 +133,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     where
         F: Future<Output = Result<Option<V>, DbError>> + Send + 'static,
     {
-        let Self::Cache(cached) = self else {
-            return Ok(load().await?.map(Arc::new));
+        let cached = match self {
+            Self::Cache(cached) if !unheard::is_past_the_caches() => cached,
+            _ => return Ok(load().await?.map(Arc::new)),
         };
         let load = |cx: LoadContext<K>| {
             let (load, from) = (load(), from.clone());
@@ -151,7 +153,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     ///
     /// It does not fail, for the change is saved, and to say otherwise would be wrong. Where
     /// Redis does not acknowledge, that is counted, and tried again in the background; until
-    /// then other processes may show the old state, and this one does not.
+    /// then other processes may show the old state, though not to who has made the change, and
+    /// this one does not.
     pub(crate) async fn invalidate(&self, of: &Cluster, key: &K) {
         let Self::Cache(Cached { name, cache, unheard, unannounced }) = self else { return };
         let invalidated = if of.lags() {
@@ -167,6 +170,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
                 }
             }
             Err(error) => {
+                unheard::tell();
                 unannounced.increment(1);
                 // Once, and not for each of them: there is the counter.
                 if !unheard.swap(true, Ordering::Relaxed) {

@@ -270,42 +270,57 @@ pub(crate) async fn logs_out(people: Vec<Person>, shop: Shop) -> Vec<UseAfterLog
 /// What is known of the product that is changed at the moment, and of those before.
 pub(crate) type Products = Arc<Mutex<Vec<Product>>>;
 
-/// Raises a product's price; where the outcome is not known, takes another product.
+/// From one pair of changes to the next: longer than a copy may be shown, so that a state which
+/// is kept by mistake is seen.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(1_500);
+
+/// Raises a product's price, twice in a row, so that what is loaded after the first is late for
+/// the second; where the outcome is not known, takes another product.
 pub(crate) async fn changes_products(admin: Person, shop: Shop, products: Products) {
     let mut client = admin.client(&shop);
-    let mut version = 0;
-    let mut log_in = true;
+    let (mut version, mut is_in) = (0, false);
     while shop.is_open() {
-        if log_in {
-            log_in = !client.log_in(&admin.email, PASSWORD).await;
+        if !is_in {
+            is_in = client.log_in(&admin.email, PASSWORD).await;
         }
-        let id = {
-            let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
-            if products.is_empty() || version == 0 {
+        for _ in 0..2 {
+            if version == 0 {
+                let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
                 let id = CHANGED + products.len() as i64;
                 products.push(Product::new(id));
             }
-            CHANGED + products.len() as i64 - 1
-        };
-        version += 1;
-        let body = json!({ "name": "Lamp", "description": "A lamp.", "price_cents": version, "stock": 5 });
-        let answer = client.put(&format!("/products/{id}"), &body).await;
-        let status = answer.as_ref().map(|answer| answer.status);
-        {
-            let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
-            let product = products.last_mut().expect("one was just pushed");
-            match status {
-                Some(200) => product.written(version, answer.map(|answer| answer.ended)),
-                None => {
-                    product.written(version, None);
-                    version = 0;
-                }
-                Some(401) => log_in = true,
-                Some(_) => shop.wrong(format!("changing product {id}: {answer:?}")),
-            }
+            version += 1;
+            let known = change(&mut client, &shop, &products, version, &mut is_in).await;
+            version = if known { version } else { 0 };
+            // For whoever looks to miss the first in the cache.
+            sleep(Duration::from_millis(20)).await;
         }
-        sleep(Duration::from_millis(150)).await;
+        sleep(BETWEEN_CHANGES).await;
     }
+}
+
+/// Whether it is known what became of it.
+async fn change(
+    client: &mut Client,
+    shop: &Shop,
+    products: &Products,
+    version: i64,
+    is_in: &mut bool,
+) -> bool {
+    let last = products.lock().unwrap_or_else(PoisonError::into_inner).len() as i64 - 1;
+    let id = CHANGED + last;
+    let body =
+        json!({ "name": "Lamp", "description": "A lamp.", "price_cents": version, "stock": 5 });
+    let answer = client.put(&format!("/products/{id}"), &body).await;
+    let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
+    let product = products.last_mut().expect("one was just changed");
+    match &answer {
+        Some(answer) if answer.is_success() => product.written(version, Some(answer.ended)),
+        None => product.written(version, None),
+        Some(answer) if answer.status == 401 => *is_in = false,
+        Some(answer) => shop.wrong(format!("changing product {id}: {answer:?}")),
+    }
+    answer.is_some()
 }
 
 /// Looks at the product that is changed, without a session.
@@ -324,6 +339,6 @@ pub(crate) async fn looks_at_products(number: u8, shop: Shop, products: Products
                 }
             }
         }
-        sleep(Duration::from_millis(40)).await;
+        sleep(Duration::from_millis(15)).await;
     }
 }

@@ -216,10 +216,14 @@ impl Orders {
                     let firm = placed.iter().filter(|one| self.is_firm(one, *ended, tails));
                     let firm = firm.count();
                     if !(firm..=placed.len()).contains(orders) {
+                        let last = placed.iter().rev().find_map(|one| one.acked);
                         wrong.push(Violation(format!(
-                            "user {}: {orders} orders were counted, and {firm} to {} placed",
+                            "user {}: {orders} orders were counted by {}, and {firm} to {} were \
+                             placed, the last by {}",
                             self.user,
-                            placed.len()
+                            clock(*ended),
+                            placed.len(),
+                            last.map(|(_, at)| clock(at)).unwrap_or_default(),
                         )));
                     }
                 }
