@@ -162,6 +162,26 @@ impl Database {
         Ok(self.query(statement, params).await?.pop())
     }
 
+    /// Runs `sql` as [`query`](Self::query) does a statement of the shop's; it is not counted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`query`](Self::query).
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        match timeout(ANSWER, self.db.query(sql, params)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(DbError::TimedOut),
+        }
+    }
+
     /// Whether there are servers that lag behind the primary.
     pub(crate) fn has_replicas(&self) -> bool {
         self.servers > 1

@@ -1,6 +1,7 @@
 //! A shop on PostgreSQL that grows one measured step at a time, and the load to measure it.
 
 mod app;
+mod confirmations;
 mod db;
 mod error;
 mod hex_key;
@@ -74,6 +75,11 @@ enum Command {
         #[command(flatten)]
         options: serve::Options,
     },
+    /// Confirms orders: in the background, at least once by mail, once on record.
+    Confirmations {
+        #[command(subcommand)]
+        command: confirmations::Command,
+    },
     /// Sends a shop's day to one that is open, and reports on it.
     Load {
         #[command(flatten)]
@@ -133,6 +139,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Serve { database, options } => {
             serve::run(database.database_url, options).await
         }
+        Command::Confirmations { command } => confirmations::run(command).await,
         Command::Load { options } => {
             let json = options.json;
             print(&load::run(options).await?, json)

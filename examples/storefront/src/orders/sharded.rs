@@ -46,14 +46,24 @@ const SUMMARY: &str = "
 ///
 /// Until the order is committed, its row keeps others from placing it. If nothing is heard of
 /// this process any more, the server gives it up: later than the stock can take to be taken.
+///
+/// With the order goes what is to be told of it: only with one that was not there before, which
+/// no transaction has updated yet, since it may have been told by now.
 const WRITE: &str = "
-    INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
-    SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
-    FROM set_config('idle_in_transaction_session_timeout', '8s', true)
-    ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
-    WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
-    RETURNING id, product_id, quantity,
-              to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    WITH placed AS (
+        INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
+        SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
+        FROM set_config('idle_in_transaction_session_timeout', '8s', true)
+        ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
+        WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
+        RETURNING id, user_id, product_id, quantity, placed_at, known.xmax = 0 AS is_new
+    ), to_tell AS (
+        INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+        SELECT id, user_id, product_id, quantity, placed_at FROM placed WHERE is_new
+    )
+    SELECT id, product_id, quantity,
+           to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+    FROM placed";
 
 /// The shards, and the shop's database beside them. Clones share their connections.
 #[derive(Clone, Debug)]

@@ -9,9 +9,11 @@ use shard_router::{
     Column, KeyType, Migration, Migrator, Router, SlotRange, Topology, slot_sql,
 };
 
+use crate::confirmations;
 use crate::db::{ANSWER, CHECKOUT};
 
-/// The one table that is spread, and its key.
+/// The tables that are spread, and their key. The first one is what the others are about.
+const TABLES: [&str; 3] = [TABLE, "storefront.outbox", "storefront.confirmations"];
 const TABLE: &str = "storefront.orders";
 const KEY: &str = "user_id";
 
@@ -31,7 +33,7 @@ pub(crate) struct Shards {
 /// # Errors
 ///
 /// A file that cannot be read, or is no topology for orders.
-pub(super) fn router(file: &Path, connections: u32) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn router(file: &Path, connections: u32) -> Result<Router, Box<dyn Error>> {
     let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     let topology = topology(&text).map_err(|e| format!("{}: {e}", file.display()))?;
     let router = Router::builder(topology)
@@ -47,13 +49,15 @@ fn topology(text: &str) -> Result<Topology, Box<dyn Error>> {
     if topology.key() != [KeyType::Int] {
         return Err("orders are placed by their user's number; write key = [\"bigint\"]".into());
     }
-    if topology.tables().iter().any(|table| table.name() == TABLE) {
-        return Ok(topology);
-    }
-    Ok(topology.table(TABLE, [KEY])?)
+    TABLES.into_iter().try_fold(topology, |topology, name| {
+        if topology.tables().iter().any(|table| table.name() == name) {
+            return Ok(topology);
+        }
+        Ok(topology.table(name, [KEY])?)
+    })
 }
 
-/// Makes servers the shards of `file`: what each of them is, and the table of orders.
+/// Makes servers the shards of `file`: what each of them is, and the tables.
 ///
 /// # Errors
 ///
@@ -61,7 +65,10 @@ fn topology(text: &str) -> Result<Topology, Box<dyn Error>> {
 pub(crate) async fn prepare(file: &Path) -> Result<Router, Box<dyn Error>> {
     let router = router(file, 1)?;
     router.install().await?;
-    let changes = [Migration::expand("storefront_0001_orders", SCHEMA)];
+    let changes = [
+        Migration::expand("storefront_0001_orders", SCHEMA),
+        Migration::expand("storefront_0002_confirmations", confirmations::schema()),
+    ];
     Migrator::new(&router).run(&changes).await?;
     Ok(router)
 }
@@ -97,12 +104,13 @@ mod tests {
     "#;
 
     #[test]
-    fn the_table_of_orders_is_always_looked_at_and_once() {
+    fn each_table_is_always_looked_at_and_once() {
         let listed = "\n[[tables]]\nname = \"storefront.orders\"\nkey = [\"user_id\"]";
         for text in [TWO.to_owned(), format!("{TWO}{listed}")] {
             let topology = topology(&text).unwrap();
-            let [table] = topology.tables() else { panic!("{topology:?}") };
-            assert_eq!((table.name(), table.columns()), (TABLE, &[KEY.to_owned()][..]));
+            let tables: Vec<_> = topology.tables().iter().map(|table| table.name()).collect();
+            assert_eq!(tables, TABLES);
+            assert!(topology.tables().iter().all(|table| table.columns() == [KEY]));
         }
     }
 
