@@ -31,25 +31,13 @@ use clap::{Args, Subcommand};
 pub(crate) enum Command {
     /// Relays orders to the queue, and has as many workers confirm them as that needs. Prints
     /// the operator's URL as the first line.
-    Run {
-        #[command(flatten)]
-        options: Box<pool::Options>,
-    },
+    Run(Box<pool::Options>),
     /// Confirms orders from the queue, as one worker; at the end it prints what it has done.
-    Work {
-        #[command(flatten)]
-        options: Box<Work>,
-    },
+    Work(Box<Work>),
     /// Lists what was set aside.
-    List {
-        #[command(flatten)]
-        options: shelf::List,
-    },
+    List(shelf::List),
     /// Has another try at what was set aside.
-    Retry {
-        #[command(flatten)]
-        options: shelf::Retry,
-    },
+    Retry(shelf::Retry),
 }
 
 /// Options of `storefront confirmations work`.
@@ -70,10 +58,10 @@ pub(crate) struct Work {
 /// When it cannot, or not all of it.
 pub(crate) async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Run { options } => pool::run(*options).await,
-        Command::Work { options } => worker::run(options.settings, options.worker).await,
-        Command::List { options } => shelf::list(options).await,
-        Command::Retry { options } => shelf::retry(options).await,
+        Command::Run(options) => pool::run(*options).await,
+        Command::Work(options) => worker::run(options.settings, options.worker).await,
+        Command::List(options) => shelf::list(options).await,
+        Command::Retry(options) => shelf::retry(options).await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! then is the order committed. What has failed before the second step has happened nowhere.
 //! What fails after it is made up for, by that row: see [`settle`](super::settle()).
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::{error, fmt};
@@ -64,6 +65,23 @@ const WRITE: &str = "
     SELECT id, product_id, quantity,
            to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
     FROM placed";
+
+/// What `outbox_after_commit` does instead.
+const TELL: &str = "
+    INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+    SELECT id, user_id, product_id, quantity, placed_at FROM storefront.orders WHERE id = $1";
+
+fn write_sql() -> Cow<'static, str> {
+    if cfg!(broken = "outbox_after_commit") {
+        let (order, rest) = WRITE.split_once(", to_tell AS (").unwrap_or_default();
+        let (_, select) = rest.split_once("WHERE is_new\n    )").unwrap_or_default();
+        return Cow::Owned([order, select].concat());
+    }
+    if cfg!(broken = "told_again") {
+        return Cow::Owned(WRITE.replace(" WHERE is_new", ""));
+    }
+    Cow::Borrowed(WRITE)
+}
 
 /// The shards, and the shop's database beside them. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -163,6 +181,9 @@ impl Sharded {
             }
             // Whatever becomes of this process and of the shard, it is an order now.
             in_time(tx.commit()).await.map_err(DbError::unsettled)?;
+            if cfg!(broken = "outbox_after_commit") {
+                shard.execute(TELL, &[&draft.id]).await?;
+            }
             Ok::<_, DbError>(Some(order))
         });
         let placed = placed.await?;
@@ -187,7 +208,7 @@ impl Sharded {
     async fn write(&self, shard: &Shard, draft: &Draft) -> Result<(Tx, Order), DbError> {
         self.writes.increment(1);
         let tx = shard.begin().await?;
-        let row = in_time(tx.query_one(WRITE, &draft.params())).await?;
+        let row = in_time(tx.query_one(&write_sql(), &draft.params())).await?;
         Ok((tx, Order::at(&row, 0).expect("a number is never null")))
     }
 

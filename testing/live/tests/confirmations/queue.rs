@@ -1,0 +1,103 @@
+//! A queue that forgets, goes away, and remembers what is long past.
+
+use testbed::eventually;
+
+use crate::bed::{Bed, SOON, user_on};
+use crate::mail::Mood;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_has_lost_is_put_there_again() {
+    let bed = Bed::new().await;
+    let (shop, relay) = (bed.shop("shop").await, bed.relay("relay").await);
+    shop.orders(1..=20).await;
+    eventually(SOON, async || bed.queued().await == 20).await;
+    assert_eq!(relay.figure("queue_depth").await, 20.0);
+    bed.redis.command(&["FLUSHALL"]).await.unwrap();
+    eventually(SOON, async || bed.queued().await == 20).await;
+    bed.redis.kill().await.unwrap();
+    // Nobody who orders is kept waiting for that.
+    shop.orders(21..=30).await;
+    assert_eq!(relay.figure("waiting").await, 30.0);
+    bed.redis.restart_empty().await.unwrap();
+    eventually(SOON, async || bed.queued().await == 30).await;
+    let worker = bed.worker("worker", &[]).await;
+    bed.all_is_confirmed().await;
+    bed.all_is_sent(1..=1).await;
+    worker.stop().await;
+    assert!(worker.printed().contains("\"confirmed\":30"), "{}", worker.printed());
+    worker.is_unharmed();
+    relay.running.is_unharmed();
+}
+
+/// Redis is killed again and again while orders are placed and confirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_killed_again_and_again_loses_nothing() {
+    let bed = Bed::new().await;
+    let options = ["--min", "2", "--max", "2"];
+    let (shop, pool) = (bed.shop("shop").await, bed.pool("pool", &options).await);
+    for round in 0..3 {
+        shop.orders(1..=20).await;
+        bed.redis.kill().await.unwrap();
+        shop.orders(21..=40).await;
+        bed.redis.restart_empty().await.unwrap();
+        // So that the next round meets a queue that is used.
+        eventually(SOON, async || bed.confirmed().await.len() > 40 * round).await;
+    }
+    bed.all_is_confirmed().await;
+    bed.all_is_sent(1..=1).await;
+    assert_eq!(bed.placed().await.len(), 120);
+    pool.running.is_unharmed();
+    pool.running.stop().await;
+}
+
+/// A job that a worker has in hand is in the queue once more, and nobody else's all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_goes_back_in_time_has_nothing_sent_twice() {
+    let bed = Bed::new().await;
+    let (shop, relay) = (bed.shop("shop").await, bed.relay("relay").await);
+    let order = shop.order(user_on(0)).await;
+    eventually(SOON, async || bed.queued().await == 1).await;
+    bed.redis.save().await.unwrap();
+    bed.mail.is(Mood::Holds);
+    let patient = ["--mail-timeout", "20000"];
+    let workers = [bed.worker("one", &patient).await, bed.worker("two", &patient).await];
+    eventually(SOON, async || bed.mail.in_hand() == 1).await;
+    bed.redis.restart_from_snapshot().await.unwrap();
+    // It was taken, and left, since it is somebody's.
+    eventually(SOON, async || bed.queued().await == 0).await;
+    assert_eq!(bed.outbox("claimed_until > now()").await, 1);
+    bed.mail.lets_go();
+    bed.all_is_confirmed().await;
+    let sent = &bed.mail.sent()[&order];
+    assert_eq!((sent.seen, sent.taken, sent.at_once), (1, 1, 1));
+    for worker in workers {
+        worker.stop().await;
+        worker.is_unharmed();
+    }
+    relay.running.stop().await;
+}
+
+/// However often jobs are pushed, and whoever works, the queue has its limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_without_workers_does_not_grow() {
+    let bed = Bed::new().await;
+    let shop = bed.shop("shop").await;
+    shop.orders(1..=60).await;
+    let options = ["--min", "0", "--max", "1", "--rate", "1", "--queue-limit", "7"];
+    // Nobody could start: a lease of one worker is what another one waits for.
+    bed.mail.is(Mood::Holds);
+    let patient = ["--push-again", "50", "--mail-timeout", "20000"];
+    let words = ["confirmations", "run", "--mail", &bed.mail.url()];
+    let relay = bed.start("relay", &[&words[..], &options, &patient].concat()).await;
+    eventually(SOON, async || bed.queued().await == 7 && bed.mail.in_hand() > 0).await;
+    for _ in 0..20 {
+        assert!(bed.queued().await <= 7);
+        let pushed = bed.outbox("push_at > now() - interval '1 hour'").await;
+        assert_eq!(pushed, 60);
+    }
+    bed.mail.is(Mood::Takes);
+    bed.mail.lets_go();
+    bed.all_is_confirmed().await;
+    bed.all_is_sent(1..=1).await;
+    relay.stop().await;
+}
