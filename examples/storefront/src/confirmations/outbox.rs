@@ -170,7 +170,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// Without an answer. Asked again, it says so if it has happened.
+    /// Without an answer. Asked again, it finds the row gone if it has happened.
     pub(super) async fn record(&self, claim: &Claim) -> Result<bool, DbError> {
         if cfg!(broken = "record_twice") {
             return self.record_blindly(claim).await;
@@ -280,4 +280,23 @@ pub(super) async fn figures(place: &Place) -> Result<Figures, DbError> {
         set_aside: row.get(2),
         oldest: row.get(3),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rw_split::{RwSplit, Target};
+
+    use super::*;
+
+    /// Where a place has replicas, one that was taken for a read would go there.
+    #[test]
+    fn what_changes_a_row_is_known_to_be_a_write() {
+        let claim = CLAIM.replace("{free}", FREE);
+        for sql in [DUE, &claim, RECORD, RELEASE, SET_ASIDE, RETRY] {
+            assert_eq!(RwSplit::route(sql).target(), Target::Primary, "{sql}");
+        }
+        for sql in [LIST, FIGURES] {
+            assert_eq!(RwSplit::route(sql).target(), Target::Replica, "{sql}");
+        }
+    }
 }

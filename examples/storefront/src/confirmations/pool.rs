@@ -33,6 +33,10 @@ use crate::shutdown::asked_to_stop;
 /// For how long a worker may be silent until it is replaced.
 const UNREADY: Duration = Duration::from_secs(10);
 
+/// The wait before workers that end at once, as without a database, are started again.
+const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MOST: Duration = Duration::from_secs(5);
+
 /// Options of `storefront confirmations run`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -185,7 +189,8 @@ fn workers(
         let in_flight = told.in_flight(id.number(), Instant::now());
         async move { in_flight }
     };
-    Ok(LocalProcesses::new(launch, probe).grace(grace).unready_limit(UNREADY))
+    let processes = LocalProcesses::new(launch, probe).grace(grace).unready_limit(UNREADY);
+    Ok(processes.backoff(BACKOFF, BACKOFF_MOST))
 }
 
 fn words(settings: &worker::Settings, id: InstanceId) -> Vec<std::ffi::OsString> {

@@ -11,7 +11,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -22,7 +22,6 @@ use super::outbox::{Claim, Job, Outbox};
 use super::places::Where;
 use super::queue::Queue;
 use super::verdict::{Retries, Verdict};
-use crate::db::DbError;
 use crate::redis_url::RedisUrl;
 use crate::shutdown::asked_to_stop;
 
@@ -30,8 +29,8 @@ use crate::shutdown::asked_to_stop;
 const IDLE: Duration = Duration::from_millis(10);
 const IDLE_MOST: Duration = Duration::from_millis(200);
 
-/// How often it is tried to take down what was sent.
-const RECORDS: u32 = 5;
+/// How often it is tried again to take down what was sent.
+const RECORD: Duration = Duration::from_millis(250);
 
 /// Options of a worker.
 #[derive(Args, Clone, Debug)]
@@ -95,7 +94,11 @@ pub(super) async fn run(settings: Settings, worker: Option<u64>) -> Result<(), B
         redis: Outage::of("Redis"),
     };
     let stopping = watch::Sender::new(false);
-    let works = (0..settings.parallel).map(|_| this.work(stopping.subscribe()));
+    let (later, unrecorded) = mpsc::unbounded_channel();
+    let works = (0..settings.parallel).map(|_| this.work(stopping.subscribe(), later.clone()));
+    let works = join_all(works.collect::<Vec<_>>());
+    // The loops have theirs: it is over when they are.
+    drop(later);
     let stdin = worker.map(|_| stdin()).transpose()?;
     let alone = async {
         match stdin {
@@ -117,7 +120,7 @@ pub(super) async fn run(settings: Settings, worker: Option<u64>) -> Result<(), B
         }
     };
     tokio::select! {
-        _ = async { tokio::join!(join_all(works), asked) } => {}
+        _ = async { tokio::join!(works, this.catch_up(unrecorded), asked) } => {}
         () = told => {}
     }
     match worker {
@@ -138,6 +141,9 @@ fn stdin() -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)
 }
 
+/// What was sent, and until when it is this worker's to take it down.
+type Later = mpsc::UnboundedSender<(Claim, Instant)>;
+
 struct Worker {
     outbox: Outbox,
     queue: Queue,
@@ -150,14 +156,14 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(&self, mut stopping: watch::Receiver<bool>) {
+    async fn work(&self, mut stopping: watch::Receiver<bool>, later: Later) {
         let mut idle = IDLE;
         while !*stopping.borrow() {
             match self.queue.take(self.lease).await {
                 Ok(Some(job)) => {
                     self.redis.answered();
                     idle = IDLE;
-                    self.see_to(job).await;
+                    self.see_to(job, &later).await;
                     continue;
                 }
                 Ok(None) => self.redis.answered(),
@@ -174,12 +180,12 @@ impl Worker {
 
     /// Nothing is lost wherever this ends: the turn ends by itself, and the relay puts the job
     /// into the queue again.
-    async fn see_to(&self, job: Job) {
+    async fn see_to(&self, job: Job, later: &Later) {
         let begun = Instant::now();
         match self.outbox.claim(job, self.lease).await {
             Ok(Some(claim)) => {
                 self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
-                self.attempt(&claim, begun).await;
+                self.attempt(claim, begun, later).await;
                 self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
             }
             // It is confirmed, set aside, too early, or somebody else's turn.
@@ -192,7 +198,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(&self, claim: &Claim, begun: Instant) {
+    async fn attempt(&self, claim: Claim, begun: Instant, later: &Later) {
         let verdict = match self.retries.before(claim.attempts) {
             Some(verdict) => verdict,
             // This process was held up: its turn might end while it sends.
@@ -200,49 +206,92 @@ impl Worker {
                 return Counts::more(&self.counts.late);
             }
             None => {
-                let answer = self.post.send(claim).await;
+                let answer = self.post.send(&claim).await;
                 self.retries.verdict(answer, claim.attempts, fastrand::f64())
             }
         };
-        // First: what is in the queue from here on was put there after this attempt.
-        self.leave(claim.job).await;
-        let (written, count) = match &verdict {
-            Verdict::Confirmed => (self.record(claim).await, &self.counts.confirmed),
-            Verdict::Again { after, why } => {
-                (self.outbox.release(claim, *after, why).await, &self.counts.retried)
+        let order = claim.job.order;
+        let writing = async {
+            match &verdict {
+                Verdict::Confirmed => self.outbox.record(&claim).await,
+                Verdict::Again { after, why } => self.outbox.release(&claim, *after, why).await,
+                Verdict::SetAside { why } => {
+                    warn!(order, "a confirmation is set aside: {why}");
+                    self.outbox.set_aside(&claim, why).await
+                }
             }
-            Verdict::SetAside { why } => {
-                warn!(order = claim.job.order, "a confirmation is set aside: {why}");
-                (self.outbox.set_aside(claim, why).await, &self.counts.set_aside)
-            }
+        };
+        let (written, ()) = tokio::join!(writing, self.leave(claim.job));
+        let count = match verdict {
+            Verdict::Confirmed => &self.counts.confirmed,
+            Verdict::Again { .. } => &self.counts.retried,
+            Verdict::SetAside { .. } => &self.counts.set_aside,
         };
         match written {
             Ok(true) => Counts::more(count),
             Ok(false) => Counts::more(&self.counts.late),
             Err(error) => {
                 let error = &error as &dyn Error;
-                debug!(order = claim.job.order, error, "what came of it is not taken down");
+                debug!(order, error, "what came of it is not taken down");
+                if verdict == Verdict::Confirmed {
+                    // Nobody hears it only when all is over.
+                    let _ = later.send((claim, begun + self.lease));
+                }
             }
         }
     }
 
-    /// What was sent would be sent again otherwise, so this does not give up at once. If an
-    /// answer is lost, the next one says that the turn is over, since the row is gone.
-    async fn record(&self, claim: &Claim) -> Result<bool, DbError> {
-        let mut pause = IDLE_MOST;
-        for _ in 1..RECORDS {
-            match self.outbox.record(claim).await {
-                Err(error) if error.is_transient() || error.may_have_happened() => {}
-                answer => return answer,
+    /// Takes down what was sent, and what its shard could not be told at once: it would be sent
+    /// again otherwise. Each until its turn is over; meanwhile other jobs go on. If it has
+    /// happened, and the answer was lost, the row is gone.
+    async fn catch_up(&self, mut unrecorded: mpsc::UnboundedReceiver<(Claim, Instant)>) {
+        let (mut waiting, mut more) = (Vec::new(), true);
+        while more || !waiting.is_empty() {
+            tokio::select! {
+                one = unrecorded.recv(), if more => match one {
+                    Some(one) => waiting.push(one),
+                    None => more = false,
+                },
+                () = sleep(RECORD), if !waiting.is_empty() => {
+                    let asked = waiting.iter().map(|(claim, _)| self.outbox.record(claim));
+                    let mut answers = join_all(asked).await.into_iter();
+                    waiting.retain(|(_, over)| match answers.next() {
+                        Some(Ok(true)) => { Counts::more(&self.counts.confirmed); false }
+                        Some(Ok(false)) => { Counts::more(&self.counts.late); false }
+                        _ => Instant::now() < *over,
+                    });
+                }
             }
-            sleep(pause).await;
-            pause *= 2;
         }
-        self.outbox.record(claim).await
     }
 
     async fn leave(&self, job: Job) {
         // Otherwise it is taken once more, in vain.
         let _ = self.queue.done(job).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Words {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    #[test]
+    fn a_turn_is_longer_than_sending_takes() {
+        let check = |words: &[&str]| {
+            let words = [&["work", "--redis", "redis://a"], words].concat();
+            Words::try_parse_from(words).unwrap().settings.check()
+        };
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--lease", "2001", "--mail-timeout", "2000"]), Ok(()));
+        let error = check(&["--lease", "2000", "--mail-timeout", "2000"]).unwrap_err();
+        assert!(error.contains("--lease 2000"), "{error}");
     }
 }

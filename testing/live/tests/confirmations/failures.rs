@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use testbed::eventually;
+use testbed::guard::ExitSignal;
 
 use crate::bed::{Bed, SOON, user_on};
 use crate::mail::Mood;
@@ -101,7 +102,7 @@ async fn a_shard_that_is_away_delays_its_own_orders_and_no_others() {
     let relay = bed.relay("relay").await;
     eventually(SOON, async || bed.queued().await == 20).await;
     bed.shards[1].kill().await.unwrap();
-    relay.running.process.signal(testbed::guard::ExitSignal::Kill).unwrap();
+    relay.running.process.signal(ExitSignal::Kill).unwrap();
     // Jobs of both are in the queue, and a pool is opened without one of the shards.
     let pool = bed.pool("pool", &["--min", "2", "--max", "2"]).await;
     let here = bed.shards[0].client().await.unwrap();
@@ -125,6 +126,31 @@ async fn a_shard_that_is_away_delays_its_own_orders_and_no_others() {
     bed.all_is_sent(1..=1).await;
     assert_eq!(pool.figure("shard_up").await, 2.0);
     assert!(pool.running.said().contains("shard orders-2 answers again"));
+    pool.running.is_unharmed();
+    pool.running.stop().await;
+}
+
+/// The mail service has it, and the shard cannot be told: nobody sends it again for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_while_its_shard_is_away_is_taken_down_when_it_is_back() {
+    let bed = Bed::new().await;
+    let options = ["--min", "1", "--max", "1", "--parallel", "3", "--mail-timeout", "20000"];
+    let (shop, pool) = (bed.shop("shop").await, bed.pool("pool", &options).await);
+    let (up, down) = (user_on(0), user_on(1));
+    bed.mail.is(Mood::Holds);
+    for _ in 0..3 {
+        shop.order(down).await;
+    }
+    eventually(SOON, async || bed.mail.in_hand() == 3).await;
+    bed.shards[1].kill().await.unwrap();
+    bed.mail.is(Mood::Takes);
+    bed.mail.lets_go();
+    // It has its hands free for others.
+    let other = shop.order(up).await;
+    eventually(SOON, async || bed.mail.sent().contains_key(&other)).await;
+    bed.shards[1].restart().await.unwrap();
+    bed.all_is_confirmed().await;
+    bed.all_is_sent(1..=1).await;
     pool.running.is_unharmed();
     pool.running.stop().await;
 }
