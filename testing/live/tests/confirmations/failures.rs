@@ -1,10 +1,11 @@
 //! A mail service that fails, for a while or for good, and a shard that is away.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use testbed::eventually;
 use testbed::guard::ExitSignal;
 
-use crate::bed::{Bed, SOON, user_on};
+use crate::bed::{Bed, SOON, send, user_on};
 use crate::mail::Mood;
 
 /// Attempts come soon, and there are many.
@@ -88,6 +89,27 @@ async fn what_fails_for_good_is_set_aside_listed_and_tried_again_when_asked() {
     bed.all_is_confirmed().await;
     bed.all_is_sent(1..=1).await;
     pool.running.is_unharmed();
+    pool.running.stop().await;
+}
+
+/// It is not what the mail service says that ends its workers, but nobody goes on for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_takes_its_workers_down_is_set_aside() {
+    let bed = Bed::new().await;
+    let options = ["--attempts", "2", "--min", "1", "--max", "1", "--mail-timeout", "20000"];
+    let (shop, pool) = (bed.shop("shop").await, bed.pool("pool", &options).await);
+    bed.mail.is(Mood::Holds);
+    let order = shop.order(user_on(0)).await;
+    for _ in 0..2 {
+        eventually(SOON, async || bed.mail.in_hand() == 1).await;
+        send(pool.busy().await, Signal::SIGKILL);
+        eventually(SOON, async || bed.mail.in_hand() == 0).await;
+        bed.execute("UPDATE storefront.outbox SET claimed_until = now(), push_at = now()")
+            .await;
+    }
+    let why = "set_aside_at IS NOT NULL AND last_error LIKE '2 attempts have ended without %'";
+    eventually(SOON, async || bed.outbox(why).await == 1).await;
+    assert_eq!((bed.mail.sent()[&order].seen, bed.mail.sent()[&order].taken), (2, 0));
     pool.running.stop().await;
 }
 

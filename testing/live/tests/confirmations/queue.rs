@@ -50,6 +50,27 @@ async fn a_queue_that_is_killed_again_and_again_loses_nothing() {
     pool.running.stop().await;
 }
 
+/// A Redis that says nothing, and keeps its connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_freezes_delays_what_it_has_and_loses_nothing() {
+    let bed = Bed::new().await;
+    let (shop, pool) = (bed.shop("shop").await, bed.pool("pool", &[]).await);
+    pool.ready(1).await;
+    bed.redis.pause_process().unwrap();
+    shop.orders(1..=20).await;
+    eventually(SOON, async || pool.running.said().contains("Redis does not answer")).await;
+    assert!(pool.figure("waiting").await > 0.0);
+    bed.redis.resume_process().unwrap();
+    bed.all_is_confirmed().await;
+    bed.all_is_sent(1..=1).await;
+    assert_eq!(bed.placed().await.len(), 20);
+    pool.running.is_unharmed();
+
+    bed.redis.pause_process().unwrap();
+    pool.running.stop().await;
+    bed.redis.resume_process().unwrap();
+}
+
 /// A job that a worker has in hand is in the queue once more, and nobody else's all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_goes_back_in_time_has_nothing_sent_twice() {
