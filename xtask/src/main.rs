@@ -34,8 +34,9 @@ cargo xtask overhead [--yes]
     order, with all layers and without this one, in interleaved blocks; a table
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
-cargo xtask controls [CRATE]
-    takes each protection out, one at a time, and shows the test that fails
+cargo xtask controls [CRATE [NAME]]
+    takes each protection out, one at a time, or the one that the source calls NAME,
+    and shows the test that fails
 
 cargo xtask torture [CRATE] [--seconds N]
     the live tests under faults in their long form, and a table: N seconds (20)
@@ -55,8 +56,9 @@ fn main() -> ExitCode {
         ["overhead", "--yes"] => overhead::run(true),
         ["test"] => test::run(false),
         ["test", "--yes"] => test::run(true),
-        ["controls"] => controls::run(None),
-        ["controls", krate] => controls::run(Some(krate)),
+        ["controls"] => controls::run(None, None),
+        ["controls", krate] => controls::run(Some(krate), None),
+        ["controls", krate, broken] => controls::run(Some(krate), Some(broken)),
         ["torture", words @ ..] => torture::Options::parse(words).and_then(torture::run),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

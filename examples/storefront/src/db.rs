@@ -175,6 +175,26 @@ impl Database {
         Ok(self.query(statement, params).await?.pop())
     }
 
+    /// Runs `sql` as [`query`](Self::query) does a statement of the shop's; it is not counted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`query`](Self::query).
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        match timeout(ANSWER, self.db.query(sql, params)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(DbError::TimedOut),
+        }
+    }
+
     /// The servers, as a cache before them sees them.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster

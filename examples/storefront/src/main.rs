@@ -2,6 +2,7 @@
 
 mod app;
 mod cluster;
+mod confirmations;
 mod db;
 mod error;
 mod hex_key;
@@ -76,6 +77,11 @@ enum Command {
         #[command(flatten)]
         options: serve::Options,
     },
+    /// Confirms orders: in the background, at least once by mail, once on record.
+    Confirmations {
+        #[command(subcommand)]
+        command: confirmations::Command,
+    },
     /// Sends a shop's day to one that is open, and reports on it.
     Load {
         #[command(flatten)]
@@ -135,6 +141,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Serve { database, options } => {
             serve::run(database.database_url, options).await
         }
+        Command::Confirmations { command } => confirmations::run(command).await,
         Command::Load { options } => {
             let json = options.json;
             print(&load::run(options).await?, json)

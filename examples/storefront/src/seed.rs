@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, NoTls, Transaction};
 
+use crate::confirmations;
 use crate::login::{self, Password};
 use crate::orders::{Columns, Made, fill, prepare};
 use crate::rng::Rng;
@@ -81,8 +82,10 @@ pub(crate) async fn run(
     // Two seeds at once take turns.
     tx.execute("SELECT pg_advisory_xact_lock(hashtext('storefront'))", &[]).await?;
     tx.batch_execute(SCHEMA).await?;
+    tx.batch_execute(&confirmations::schema()).await?;
     tx.batch_execute(
         "TRUNCATE storefront.products, storefront.users, storefront.logins, storefront.orders,
+         storefront.outbox, storefront.confirmations,
          storefront.unsettled_orders, storefront.settings RESTART IDENTITY",
     )
     .await?;
@@ -329,6 +332,7 @@ mod tests {
 
     #[test]
     fn the_schema_never_drops_anything() {
-        assert!(!SCHEMA.to_uppercase().contains("DROP"));
+        let schemas = [SCHEMA.to_owned(), confirmations::schema()].concat();
+        assert!(!schemas.to_uppercase().contains("DROP"));
     }
 }

@@ -124,16 +124,23 @@ impl Statement {
                  WHERE u.id = $1
                  ORDER BY o.placed_at DESC, o.id DESC"
             }
-            // Takes the stock and writes the order, both or neither.
+            // Takes the stock, writes the order and what is to be told of it, all or nothing.
             Self::PlaceOrder => {
                 "WITH taken AS (
                      UPDATE storefront.products SET stock = stock - $3, updated_at = now()
                      WHERE id = $2 AND stock >= $3 RETURNING id
+                 ), placed AS (
+                     INSERT INTO storefront.orders (user_id, product_id, quantity)
+                     SELECT $1, id, $3 FROM taken
+                     RETURNING id, user_id, product_id, quantity, placed_at
+                 ), to_tell AS (
+                     INSERT INTO storefront.outbox
+                         (order_id, user_id, product_id, quantity, placed_at)
+                     SELECT id, user_id, product_id, quantity, placed_at FROM placed
                  )
-                 INSERT INTO storefront.orders (user_id, product_id, quantity)
-                 SELECT $1, id, $3 FROM taken
-                 RETURNING id, product_id, quantity,
-                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+                 SELECT id, product_id, quantity,
+                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM placed"
             }
             // Takes the stock, and says for which order, which is written elsewhere.
             Self::AcceptOrder => {

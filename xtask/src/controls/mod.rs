@@ -128,10 +128,14 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Runs the controls of `only`, or of all crates. With its protection in, a test must
-/// pass, or its failure shows nothing.
-pub(crate) fn run(only: Option<&str>) -> Result<(), String> {
-    let chosen = chosen(only)?;
+/// Runs the controls of `only`, or of all crates; of these, the one that takes `broken` out,
+/// or all. With its protection in, a test must pass, or its failure shows nothing.
+pub(crate) fn run(only: Option<&str>, broken: Option<&str>) -> Result<(), String> {
+    let mut chosen = chosen(only)?;
+    chosen.retain(|control| broken.is_none_or(|name| name == control.broken));
+    if chosen.is_empty() {
+        return Err(format!("no control takes out `{}`", broken.unwrap_or_default()));
+    }
     runtime()?.block_on(async {
         let whole = endings(&chosen, Protection::In, |_, _| ()).await?;
         let bad: Vec<_> =

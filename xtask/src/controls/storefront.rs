@@ -79,6 +79,39 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
+        broken: "outbox_after_commit",
+        protection: "an order and what is to be told of it are committed together",
+        test: Test::live("confirmations", "an_order_and_what_is_to_be_told_of_it_are_one"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "told_again",
+        protection: "an order that is written once more is not told once more",
+        test: Test::live("confirmations", "an_order_that_is_placed_again_is_not_told_again"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "push_once",
+        protection: "an order is put into the queue until it is confirmed",
+        test: Test::live("confirmations", "queue::what_redis_has_lost_is_put_there_again"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_claim",
+        protection: "a confirmation is one worker's at a time",
+        test: Test::live(
+            "confirmations",
+            "queue::a_queue_that_goes_back_in_time_has_nothing_sent_twice",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "record_twice",
+        protection: "an order is taken down as confirmed once, by whose turn it is",
+        test: Test::live("confirmations", "workers::whose_turn_is_over_takes_nothing_down"),
+    },
+    Control {
+        krate: "storefront",
         broken: "no_owner",
         protection: "users read and change what is theirs",
         test: Test::in_storefront("login::tests::only_the_right_tokens_come_through"),

@@ -28,11 +28,11 @@ use crate::statements::Statement;
 use crate::users::UserId;
 use crate::write::to_its_end;
 
-pub(crate) use self::fill::{Columns, Made, fill};
+pub(crate) use self::fill::{Columns, Made, fill, somebody_on};
 pub(crate) use self::report::{Newest, Sold};
 pub(crate) use self::settle::settle;
 use self::sharded::Sharded;
-pub(crate) use self::topology::{Shards, follows, prepare};
+pub(crate) use self::topology::{Shards, follows, prepare, router};
 
 /// One order. Profiles hold some, and are kept in Redis in this form: see
 /// [`SCHEMA`](crate::read_path::SCHEMA).

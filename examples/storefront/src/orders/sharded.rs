@@ -5,6 +5,7 @@
 //! then is the order committed. What has failed before the second step has happened nowhere.
 //! What fails after it is made up for, by that row: see [`settle`](super::settle()).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,14 +34,41 @@ const OF_USER: &str = "
 ///
 /// Until the order is committed, its row keeps others from placing it. If nothing is heard of
 /// this process any more, the server gives it up: later than the stock can take to be taken.
+///
+/// With the order goes what is to be told of it: only with one that was not there before, which
+/// no transaction has updated yet, since it may have been told by now.
 const WRITE: &str = "
-    INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
-    SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
-    FROM set_config('idle_in_transaction_session_timeout', '8s', true)
-    ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
-    WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
-    RETURNING id, product_id, quantity,
-              to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    WITH placed AS (
+        INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
+        SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
+        FROM set_config('idle_in_transaction_session_timeout', '8s', true)
+        ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
+        WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
+        RETURNING id, user_id, product_id, quantity, placed_at, known.xmax = 0 AS is_new
+    ), to_tell AS (
+        INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+        SELECT id, user_id, product_id, quantity, placed_at FROM placed WHERE is_new
+    )
+    SELECT id, product_id, quantity,
+           to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+    FROM placed";
+
+/// What `outbox_after_commit` does instead.
+const TELL: &str = "
+    INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+    SELECT id, user_id, product_id, quantity, placed_at FROM storefront.orders WHERE id = $1";
+
+fn write_sql() -> Cow<'static, str> {
+    if cfg!(broken = "outbox_after_commit") {
+        let (order, rest) = WRITE.split_once(", to_tell AS (").unwrap_or_default();
+        let (_, select) = rest.split_once("WHERE is_new\n    )").unwrap_or_default();
+        return Cow::Owned([order, select].concat());
+    }
+    if cfg!(broken = "told_again") {
+        return Cow::Owned(WRITE.replace(" WHERE is_new", ""));
+    }
+    Cow::Borrowed(WRITE)
+}
 
 /// The shards, and the shop's database beside them. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -149,6 +177,9 @@ impl Sharded {
             }
             // Whatever becomes of this process and of the shard, it is an order now.
             in_time(tx.commit()).await.map_err(DbError::unsettled)?;
+            if cfg!(broken = "outbox_after_commit") {
+                shard.execute(TELL, &[&draft.id]).await?;
+            }
             Ok::<_, DbError>(Some(order))
         });
         let placed = placed.await?;
@@ -173,7 +204,7 @@ impl Sharded {
     async fn write(&self, shard: &Shard, draft: &Draft) -> Result<(Tx, Order), DbError> {
         self.writes.increment(1);
         let tx = shard.begin().await?;
-        let row = in_time(tx.query_one(WRITE, &draft.params())).await?;
+        let row = in_time(tx.query_one(&write_sql(), &draft.params())).await?;
         Ok((tx, Order::at(&row, 0).expect("a number is never null")))
     }
 

@@ -14,10 +14,12 @@ use tokio_postgres::Config;
 
 use super::split::Split;
 use crate::cluster::Cluster;
+use crate::confirmations;
 use crate::db::{ANSWER, CHECKOUT, Reads};
 use crate::servers::{each_host, may_be_a_replica};
 
-/// The one table that is spread, and its key.
+/// The tables that are spread, and their key. The first one is what the others are about.
+const TABLES: [&str; 3] = [TABLE, "storefront.outbox", "storefront.confirmations"];
 const TABLE: &str = "storefront.orders";
 const KEY: &str = "user_id";
 
@@ -76,6 +78,15 @@ pub(crate) fn follows(file: &Path, reads: Reads) -> Result<bool, Box<dyn Error>>
     Ok(false)
 }
 
+/// The router over the primaries of the shards of `file`. Nothing is connected to yet.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub(crate) fn router(file: &Path, connections: u32) -> Result<Router, Box<dyn Error>> {
+    Ok(builder(&read(file)?, connections).build()?)
+}
+
 fn read(file: &Path) -> Result<Topology, Box<dyn Error>> {
     let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     Ok(topology(&text).map_err(|e| format!("{}: {e}", file.display()))?)
@@ -110,21 +121,26 @@ fn topology(text: &str) -> Result<Topology, Box<dyn Error>> {
     if topology.key() != [KeyType::Int] {
         return Err("orders are placed by their user's number; write key = [\"bigint\"]".into());
     }
-    if topology.tables().iter().any(|table| table.name() == TABLE) {
-        return Ok(topology);
-    }
-    Ok(topology.table(TABLE, [KEY])?)
+    TABLES.into_iter().try_fold(topology, |topology, name| {
+        if topology.tables().iter().any(|table| table.name() == name) {
+            return Ok(topology);
+        }
+        Ok(topology.table(name, [KEY])?)
+    })
 }
 
-/// Makes servers the shards of `file`: what each of them is, and the table of orders.
+/// Makes servers the shards of `file`: what each of them is, and the tables.
 ///
 /// # Errors
 ///
 /// When one of them does not answer, is something else already, or refuses a change.
 pub(crate) async fn prepare(file: &Path) -> Result<Router, Box<dyn Error>> {
-    let router = builder(&read(file)?, 1).build()?;
+    let router = router(file, 1)?;
     router.install().await?;
-    let changes = [Migration::expand("storefront_0001_orders", SCHEMA)];
+    let changes = [
+        Migration::expand("storefront_0001_orders", SCHEMA),
+        Migration::expand("storefront_0002_confirmations", confirmations::schema()),
+    ];
     Migrator::new(&router).run(&changes).await?;
     Ok(router)
 }
@@ -160,12 +176,13 @@ mod tests {
     "#;
 
     #[test]
-    fn the_table_of_orders_is_always_looked_at_and_once() {
+    fn each_table_is_always_looked_at_and_once() {
         let listed = "\n[[tables]]\nname = \"storefront.orders\"\nkey = [\"user_id\"]";
         for text in [TWO.to_owned(), format!("{TWO}{listed}")] {
             let topology = topology(&text).unwrap();
-            let [table] = topology.tables() else { panic!("{topology:?}") };
-            assert_eq!((table.name(), table.columns()), (TABLE, &[KEY.to_owned()][..]));
+            let tables: Vec<_> = topology.tables().iter().map(|table| table.name()).collect();
+            assert_eq!(tables, TABLES);
+            assert!(topology.tables().iter().all(|table| table.columns() == [KEY]));
         }
     }
 
