@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 pub mod front;
+pub mod mail;
 mod program;
 
 pub use self::program::program;

@@ -284,4 +284,13 @@ pub(super) const CONTROLS: &[Control] = &[
             "login::stays::two_tabs_that_lose_answers_stay_logged_in_on_redis",
         ),
     },
+    Control {
+        krate: "jwt-refresh",
+        broken: "no_feed",
+        protection: "who has logged out is refused by every worker of the fleet",
+        test: Test::live(
+            "fleet",
+            "torture::a_token_is_refused_by_all_workers_after_its_logout",
+        ),
+    },
 ];

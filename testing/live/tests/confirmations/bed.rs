@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use live::mail::Mail;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -22,34 +23,14 @@ use testbed::postgres::{Client, Postgres};
 use testbed::redis::Redis;
 use testbed::{Folder, eventually, eventually_some};
 
-use crate::mail::Mail;
-
 pub(crate) const SOON: Duration = Duration::from_secs(45);
 pub(crate) const USERS: i64 = 100;
 pub(crate) const KEY: &str = "storefront-confirmations";
 const SHARDS: [&str; 2] = ["orders-1", "orders-2"];
 
-/// The program, from the cargo that builds this test: it alone knows where that is.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        // What cargo says of this package is not meant for that one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CARGO_PKG_") {
-                cargo.env_remove(name);
-            }
-        }
-        cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
-        cargo.args(["build", "--quiet", "--package", "storefront", "--message-format=json"]);
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let lines = String::from_utf8(built.stdout).unwrap();
-        let mut artifacts = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
-        artifacts
-            .find_map(|artifact: Value| artifact["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names what it has built")
-    })
+    PROGRAM.get_or_init(|| live::program("storefront", &[]))
 }
 
 pub(crate) struct Bed {

@@ -6,7 +6,7 @@ use testbed::eventually;
 use testbed::guard::ExitSignal;
 
 use crate::bed::{Bed, SOON, send, user_on};
-use crate::mail::Mood;
+use live::mail::Mood;
 
 /// Attempts come soon, and there are many.
 const EAGER: [&str; 6] = ["--attempts", "100", "--backoff", "50", "--backoff-max", "400"];

@@ -4,7 +4,6 @@
 
 mod bed;
 mod failures;
-mod mail;
 mod queue;
 mod workers;
 

@@ -3,7 +3,7 @@
 use testbed::eventually;
 
 use crate::bed::{Bed, SOON, user_on};
-use crate::mail::Mood;
+use live::mail::Mood;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_has_lost_is_put_there_again() {

@@ -7,7 +7,7 @@ use testbed::eventually;
 use testbed::guard::ExitSignal;
 
 use crate::bed::{Bed, SOON, is_gone, send, user_on};
-use crate::mail::Mood;
+use live::mail::Mood;
 
 /// A lease that a test can wait for, on a busy machine, too.
 const SHORT: [&str; 4] = ["--lease", "7000", "--mail-timeout", "6000"];

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 use std::{fmt, iter};
 
+use live::mail::Mood;
 use nix::sys::signal::Signal;
 use testbed::eventually;
 use tokio::time::sleep;
@@ -18,6 +19,9 @@ const AWAY: Duration = Duration::from_millis(1_500);
 
 /// How far behind a replica is made to be, and for how long.
 pub(crate) const LAG: Duration = Duration::from_secs(2);
+
+/// How long bytes take to a replica that is far away, and as long back.
+const FAR: Duration = Duration::from_millis(60);
 
 /// From a promotion on, errors may last so long.
 const AFTER_PROMOTION: Duration = Duration::from_secs(3);
@@ -36,12 +40,19 @@ pub(crate) enum Fault {
     ReplicaLags(usize),
     RollingRestart,
     ScaleIn,
+    ConfirmerKilled,
     PrimaryEnds(usize, End),
+    /// What a replica answers takes a while to arrive.
+    ReplicaIsFar(usize),
+    /// All workers are replaced while requests take long.
+    RestartWhileFar,
+    /// For comparison.
+    Nothing,
 }
 
 impl Fault {
-    /// Each once.
-    pub(crate) const ALL: [Self; 14] = [
+    /// Each that may come at any time, once.
+    pub(crate) const ALL: [Self; 15] = [
         Self::WorkerKilled,
         Self::WorkerStopped,
         Self::AllWorkersKilled,
@@ -52,6 +63,7 @@ impl Fault {
         Self::ReplicaLags(SHARD),
         Self::ReplicaKilled(SHOP),
         Self::ReplicaKilled(SHARD),
+        Self::ConfirmerKilled,
         Self::PrimaryEnds(SHARD, End::Stopped),
         Self::PrimaryEnds(SHOP, End::Stopped),
         Self::PrimaryEnds(SHARD, End::Killed),
@@ -129,6 +141,33 @@ impl Fault {
                 replica.restart().await.unwrap();
                 Excuse::None
             }
+            Self::ConfirmerKilled => {
+                // Each is in the middle of a job for a while.
+                world.mail.is(Mood::TakesAfter(Duration::from_millis(300)));
+                world.confirmers.kill_one().await;
+                world.mail.is(Mood::Takes);
+                Excuse::None
+            }
+            Self::ReplicaIsFar(group) => {
+                world.groups[group].replica_link().delay(FAR);
+                sleep(5 * LAG).await;
+                world.groups[group].replica_link().heal();
+                Excuse::None
+            }
+            Self::RestartWhileFar => {
+                for group in &world.groups {
+                    group.primary_link().delay(FAR / 2);
+                }
+                world.front.restart().await;
+                for group in &world.groups {
+                    group.primary_link().heal();
+                }
+                Excuse::None
+            }
+            Self::Nothing => {
+                sleep(3 * LAG).await;
+                Excuse::None
+            }
             Self::PrimaryEnds(group, end) => {
                 let tail = world.groups[group].fail_over(end).await;
                 if end == End::Killed {
@@ -153,6 +192,10 @@ impl fmt::Display for Fault {
             Self::ScaleIn => write!(f, "4 workers become 2"),
             Self::RedisKilled => write!(f, "Redis is killed, and back empty"),
             Self::ReplicaLags(group) => write!(f, "{}'s replica is {LAG:?} behind", of(group)),
+            Self::ConfirmerKilled => write!(f, "who confirms orders is killed at it"),
+            Self::ReplicaIsFar(group) => write!(f, "{}'s replica is {FAR:?} away", of(group)),
+            Self::RestartWhileFar => write!(f, "all workers are replaced, requests take long"),
+            Self::Nothing => write!(f, "nothing"),
             Self::ReplicaKilled(group) => write!(f, "{}'s replica is killed", of(group)),
             Self::PrimaryEnds(group, End::Killed) => {
                 write!(f, "{}'s primary is killed, promotion", of(group))

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
 mod client;
+mod confirmers;
 mod faults;
 mod group;
 mod people;

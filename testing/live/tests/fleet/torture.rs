@@ -1,18 +1,19 @@
 //! People shop while one fault comes after the other.
 
+use std::collections::BTreeSet;
 use std::env;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
 
 use super::faults::Fault;
 use super::people::{
     Person, Products, Shop, Shopper, changes_products, logs_out, looks_at_products,
 };
 use super::record::{Cluster, UseAfterLogout, Violation};
-use super::tally::{Excuse, HEAD, Span};
+use super::tally::{HEAD, Span};
 use super::world::{USERS, World};
 
 const SHOPPERS: usize = 10;
@@ -28,12 +29,18 @@ struct Crowd {
 }
 
 /// What is known at the end.
+#[derive(Debug, Default)]
 struct Verdict {
     requests: usize,
     orders: usize,
     lost: usize,
+    confirmed: usize,
+    sent_again: usize,
     uses: usize,
+    /// Answers, rows and confirmations that must not be.
     wrong: Vec<Violation>,
+    /// Requests that must not have failed.
+    failed: Vec<Violation>,
 }
 
 impl Crowd {
@@ -62,8 +69,8 @@ impl Crowd {
         Self { shop, people, shoppers, logouts, products, others }
     }
 
-    async fn leaves(self, world: &World) -> Verdict {
-        self.shop.closes.store(true, std::sync::atomic::Ordering::Relaxed);
+    async fn leaves(self, world: &World, spans: &[Span]) -> Verdict {
+        self.shop.closes.store(true, Ordering::Relaxed);
         let shoppers = self.shoppers.join_all().await;
         let uses = self.logouts.await.unwrap();
         self.others.join_all().await;
@@ -81,7 +88,11 @@ impl Crowd {
         for product in &*self.products.lock().unwrap_or_else(PoisonError::into_inner) {
             product.judge(tails, &mut wrong);
         }
-        let (mut orders, mut lost) = (0, 0);
+
+        world.is_done().await;
+        let mut verdict = Verdict { uses: uses.len(), ..Verdict::default() };
+        let (mut acknowledged, mut there) = (BTreeSet::new(), BTreeSet::new());
+        let mut units = 0;
         for shopper in &shoppers {
             shopper.name.judge(tails, &mut wrong);
             shopper.orders.judge(tails, &mut wrong);
@@ -89,11 +100,50 @@ impl Crowd {
             let person = self.people.iter().find(|person| person.id == user).unwrap();
             let rows = world.orders_of(person).await;
             shopper.orders.judge_rows(&rows, SystemTime::now(), tails, &mut wrong);
-            orders += shopper.orders.acknowledged().count();
-            lost += shopper.orders.lost(&rows);
+            acknowledged.extend(shopper.orders.acknowledged().map(|(id, _)| id));
+            there.extend(rows.iter().map(|(id, _)| *id));
+            units += rows.iter().map(|(_, mark)| mark.quantity).sum::<i64>();
+            verdict.lost += shopper.orders.lost(&rows);
         }
-        let requests = world.tally.requests();
-        Verdict { requests, orders, lost, uses: uses.len(), wrong }
+        verdict.orders = acknowledged.len();
+        let taken = world.units_taken().await;
+        if tails.0.is_empty() && taken != units {
+            wrong.push(Violation(format!("{units} units were ordered, and {taken} taken")));
+        }
+
+        let confirmed = world.confirmed().await;
+        verdict.confirmed = confirmed.len();
+        let once: BTreeSet<_> = confirmed.iter().copied().collect();
+        if once.len() < confirmed.len() {
+            wrong.push(Violation("an order is confirmed twice".to_owned()));
+        }
+        let sent = world.mail.sent();
+        verdict.sent_again = sent.values().filter(|sent| sent.taken > 1).count();
+        for order in &there {
+            let was_sent = sent.get(order).is_some_and(|sent| sent.taken > 0);
+            if !once.contains(order) || !was_sent {
+                wrong.push(Violation(format!("order {order} is there, and never confirmed")));
+            }
+        }
+        for order in sent.keys() {
+            // What nobody was told of may be gone with a tail, and its confirmation sent.
+            let known = there.contains(order) || acknowledged.contains(order);
+            if !known && tails.0.is_empty() {
+                wrong.push(Violation(format!("{order} is confirmed, and no order")));
+            }
+        }
+        verdict.wrong = wrong;
+        verdict.requests = world.tally.requests();
+        for span in spans {
+            let (line, failures) = world.tally.line(span);
+            println!("{line}");
+            let failed = failures.iter().map(|f| Violation(format!("{}: {f}", span.fault)));
+            verdict.failed.extend(failed);
+        }
+        let peace = world.tally.in_peace(spans);
+        let failed = peace.iter().map(|f| Violation(format!("without any fault: {f}")));
+        verdict.failed.extend(failed);
+        verdict
     }
 }
 
@@ -103,58 +153,73 @@ fn length() -> Duration {
     Duration::from_secs(seconds.unwrap_or(0))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_fleet_stands_every_fault() {
-    let mut world = World::open(&[]).await;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+/// Opens a fleet, and lets `faults` befall it while people shop.
+async fn day(options: &[&str], seed: u64, faults: impl Iterator<Item = Fault>) -> Verdict {
+    let mut world = World::open(options).await;
     let crowd = Crowd::enters(&world, seed).await;
     world.settles().await;
-
-    let until = Instant::now() + length();
-    let mut spans: Vec<Span> = Vec::new();
-    for (number, fault) in Fault::series(fastrand::Rng::with_seed(seed)).enumerate() {
-        if number >= Fault::ALL.len() && Instant::now() >= until {
-            break;
-        }
+    let mut spans = Vec::new();
+    for fault in faults {
         spans.push(fault.befall(&mut world).await);
     }
-    let verdict = crowd.leaves(&world).await;
-
     println!("\n{HEAD}");
-    let mut wrong = verdict.wrong;
-    for span in &spans {
-        let (line, failures) = world.tally.line(span);
-        println!("{line}");
-        for failure in failures {
-            wrong.push(Violation(format!("{}: {failure}", span.fault)));
-        }
-    }
-    for failure in world.tally.in_peace(&spans) {
-        wrong.push(Violation(format!("without any fault: {failure}")));
-    }
-    let Verdict { requests, orders, lost, uses, .. } = verdict;
+    let verdict = crowd.leaves(&world, &spans).await;
+    let Verdict { requests, orders, lost, confirmed, sent_again, uses, wrong, failed } =
+        &verdict;
     println!("\n{requests} requests, {orders} orders acknowledged, {lost} of them lost tail");
-    println!("{uses} uses of tokens after their logout, {} wrong answers", wrong.len());
-    let wrong = &wrong[..wrong.len().min(20)];
-    assert!(wrong.is_empty(), "{wrong:#?}\n{}", world.said());
-    assert!(!world.said().contains("panicked"), "{}", world.said());
+    println!("{confirmed} orders confirmed, {sent_again} by a message that was sent again");
+    println!("{uses} uses of tokens after their logout");
+    println!("{} wrong answers, {} failed requests without excuse", wrong.len(), failed.len());
+    let said = world.said();
+    assert!(!said.contains("panicked"), "{said}");
+    if !(wrong.is_empty() && failed.is_empty()) {
+        println!("{said}");
+    }
+    verdict
 }
 
-/// Nothing happens; the checker is satisfied by what is right.
+impl Verdict {
+    fn is_good(&self) {
+        let first = |all: &[Violation]| format!("{:#?}", &all[..all.len().min(10)]);
+        assert!(self.wrong.is_empty(), "{}", first(&self.wrong));
+        assert!(self.failed.is_empty(), "{}", first(&self.failed));
+        // And there was something to be wrong.
+        assert!(self.requests > 300 && self.orders > 10 && self.uses > 10, "{self:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quiet_day_has_nothing_wrong() {
-    let world = World::open(&[]).await;
-    let crowd = Crowd::enters(&world, 1).await;
-    sleep(Duration::from_secs(5)).await;
-    let verdict = crowd.leaves(&world).await;
-    assert!(verdict.wrong.is_empty(), "{:#?}", verdict.wrong);
-    assert!(verdict.requests > 200 && verdict.orders > 10 && verdict.uses > 10);
-    let quiet = Span {
-        fault: String::new(),
-        excuse: Excuse::None,
-        began: SystemTime::UNIX_EPOCH,
-        ended: SystemTime::now(),
-    };
-    assert_eq!(world.tally.line(&quiet).0.failed, 0);
+async fn the_fleet_stands_every_fault() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let until = Instant::now() + length();
+    let series = Fault::series(fastrand::Rng::with_seed(seed)).enumerate();
+    let faults =
+        series.take_while(|(number, _)| *number < Fault::ALL.len() || Instant::now() < until);
+    day(&[], seed, faults.map(|(_, fault)| fault)).await.is_good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_comes_late_is_not_shown() {
+    day(&[], 1, [Fault::ReplicaIsFar(0)].into_iter()).await.is_good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_refused_by_all_workers_after_its_logout() {
+    day(&[], 1, [Fault::Nothing].into_iter()).await.is_good();
+}
+
+/// For comparison: the checker is one that finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_drain_a_rolling_restart_fails_requests() {
+    let day = day(&["--drain", "off"], 1, [Fault::RestartWhileFar; 2].into_iter()).await;
+    assert!(!day.failed.is_empty(), "{day:?}");
+}
+
+/// For comparison: the checker is one that finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_a_round_robin_over_replicas_own_writes_are_not_seen() {
+    let lag = [Fault::ReplicaLags(0), Fault::ReplicaLags(1)];
+    let day = day(&["--reads", "round-robin"], 1, lag.into_iter()).await;
+    assert!(!day.wrong.is_empty(), "{day:?}");
 }

@@ -9,20 +9,25 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use live::front::Front;
+use live::mail::Mail;
 use live::program;
 use testbed::guard::{ExitSignal, spawn_guarded};
 use testbed::redis::Redis;
 use testbed::{Folder, eventually};
 
+use super::confirmers::Confirmers;
 use super::group::Group;
 use super::people::{ORDERED, Person};
 use super::record::{Cluster, Mark, Tails};
 use super::tally::Tally;
 
-const DEADLINE: Duration = Duration::from_secs(40);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
 
 /// How many users are seeded; all of them can log in.
 pub(crate) const USERS: i64 = 100;
+
+/// Of each product that is ordered.
+const PLENTY: i64 = 1_000_000;
 
 /// For all workers.
 const TOKEN_KEY: &str = "8f1d4a1d0b5f4b0c9d3e2a7c6b5a49382716051423324150697887a6b5c4d3e2";
@@ -39,7 +44,7 @@ every = "1s"
 hold-down = "4s"
 "#;
 
-fn storefront() -> &'static PathBuf {
+pub(crate) fn storefront() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| program("storefront", &[]))
 }
@@ -52,6 +57,8 @@ pub(crate) struct World {
     pub(crate) front: Front,
     pub(crate) tally: std::sync::Arc<Tally>,
     pub(crate) tails: Tails,
+    pub(crate) mail: Mail,
+    pub(crate) confirmers: Confirmers,
     /// Whose orders are where.
     shards: HashMap<i64, Cluster>,
     /// What the processes read from it is there as long as they are.
@@ -100,7 +107,7 @@ impl World {
         .into();
         seed(&folder, &environment).await;
         let plenty =
-            format!("UPDATE storefront.products SET stock = 1000000 WHERE id <= {ORDERED}");
+            format!("UPDATE storefront.products SET stock = {PLENTY} WHERE id <= {ORDERED}");
         groups[0].client().await.batch_execute(&plenty).await.unwrap();
         let shards = emptied(&groups[1..]).await;
         for group in &groups {
@@ -119,12 +126,16 @@ impl World {
         let words = ["--every", "500", "--policy", &policy];
         let front = Front::start(&words, &worker.concat(), &environment).await;
         front.ready(2).await;
+        let mail = Mail::open().await;
+        let confirmers = Confirmers::start(&folder, &mail, &environment).await;
         Self {
             groups,
             redis,
             front,
             tally: Default::default(),
             tails: Tails::default(),
+            mail,
+            confirmers,
             shards,
             _folder: folder,
         }
@@ -154,6 +165,38 @@ impl World {
             (row.get(0), Mark { product: row.get(1), quantity: row.get(2) })
         };
         rows.iter().map(order).collect()
+    }
+
+    /// Waits for what is left to be done: orders that were accepted are placed, and what was
+    /// placed is confirmed.
+    pub(crate) async fn is_done(&self) {
+        let count = async |group: &Group, table: &str| {
+            let sql = format!("SELECT count(*) FROM storefront.{table}");
+            group.client().await.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0)
+        };
+        let unsettled = async || count(&self.groups[0], "unsettled_orders").await;
+        eventually(DEADLINE, async || unsettled().await == 0).await;
+        for group in &self.groups[1..] {
+            eventually(DEADLINE, async || count(group, "outbox").await == 0).await;
+        }
+    }
+
+    /// Which orders are confirmed, on all shards.
+    pub(crate) async fn confirmed(&self) -> Vec<i64> {
+        let mut confirmed = Vec::new();
+        for group in &self.groups[1..] {
+            let sql = "SELECT order_id FROM storefront.confirmations";
+            let rows = group.client().await.query(sql, &[]).await.unwrap();
+            confirmed.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        }
+        confirmed
+    }
+
+    /// Of what is ordered.
+    pub(crate) async fn units_taken(&self) -> i64 {
+        let sql = "SELECT sum($1 - stock)::bigint FROM storefront.products WHERE id <= $2";
+        let client = self.groups[0].client().await;
+        client.query_one(sql, &[&PLENTY, &ORDERED]).await.unwrap().get(0)
     }
 
     /// One that is ready.

@@ -20,10 +20,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// What it does with what comes from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
+    /// It answers 200.
     Takes,
     /// After a while.
     TakesAfter(Duration),
+    /// With that status.
     Answers(u16),
     /// Says nothing until it is told to, and takes it then.
     Holds,
@@ -31,26 +33,31 @@ pub(crate) enum Mood {
 
 /// What was sent with one key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sent {
+pub struct Sent {
     /// How often it came.
-    pub(crate) seen: u32,
+    pub seen: u32,
     /// How often it was answered with 200.
-    pub(crate) taken: u32,
+    pub taken: u32,
     /// How many at one time.
-    pub(crate) now: u32,
-    pub(crate) at_once: u32,
-    pub(crate) message: Value,
+    pub now: u32,
+    /// The most at one time.
+    pub at_once: u32,
+    /// The last message.
+    pub message: Value,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     sent: Mutex<BTreeMap<i64, Sent>>,
     mood: Mutex<Option<Mood>>,
     let_go: Notify,
 }
 
-pub(crate) struct Mail {
-    pub(crate) addr: SocketAddr,
+/// The mail service.
+#[derive(Debug)]
+pub struct Mail {
+    /// Where it listens.
+    pub addr: SocketAddr,
     state: Arc<State>,
     serving: JoinHandle<()>,
 }
@@ -111,7 +118,12 @@ impl State {
 }
 
 impl Mail {
-    pub(crate) async fn open() -> Self {
+    /// Opens it.
+    ///
+    /// # Panics
+    ///
+    /// Without a free port.
+    pub async fn open() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -119,26 +131,28 @@ impl Mail {
         Self { addr, state, serving }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where messages are sent to.
+    pub fn url(&self) -> String {
         format!("http://{}/send", self.addr)
     }
 
     /// From now on.
-    pub(crate) fn is(&self, mood: Mood) {
+    pub fn is(&self, mood: Mood) {
         *self.state.mood.lock().unwrap() = Some(mood);
     }
 
     /// Takes what it holds.
-    pub(crate) fn lets_go(&self) {
+    pub fn lets_go(&self) {
         self.state.let_go.notify_waiters();
     }
 
-    pub(crate) fn sent(&self) -> BTreeMap<i64, Sent> {
+    /// What it was sent, by key.
+    pub fn sent(&self) -> BTreeMap<i64, Sent> {
         self.state.sent().clone()
     }
 
     /// How many it is holding, or answering otherwise.
-    pub(crate) fn in_hand(&self) -> u32 {
+    pub fn in_hand(&self) -> u32 {
         self.sent().values().map(|sent| sent.now).sum()
     }
 }
