@@ -6,6 +6,7 @@ mod bed;
 mod failures;
 mod mail;
 mod queue;
+mod storm;
 mod workers;
 
 use std::sync::Arc;
