@@ -5,6 +5,7 @@
 mod bed;
 mod failures;
 mod queue;
+mod storm;
 mod workers;
 
 use std::sync::Arc;
