@@ -128,4 +128,13 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a password is not guessed without end",
         test: Test::in_storefront("login::tests::who_tries_too_often_is_told_to_wait"),
     },
+    Control {
+        krate: "storefront",
+        broken: "unheard_forgotten",
+        protection: "who has changed something that Redis did not hear of is sent past the caches",
+        test: Test::live(
+            "storefront",
+            "shared::a_change_that_redis_has_not_heard_of_is_seen_by_who_has_made_it",
+        ),
+    },
 ];

@@ -44,8 +44,8 @@ pub(crate) enum Fault {
     PrimaryEnds(usize, End),
     /// What a replica answers takes a while to arrive.
     ReplicaIsFar(usize),
-    /// All workers are replaced while requests take long.
-    RestartWhileFar,
+    /// Workers go while requests take long.
+    ScaleInWhileFar,
     /// For comparison.
     Nothing,
 }
@@ -114,11 +114,8 @@ impl Fault {
                 Excuse::None
             }
             Self::ScaleIn => {
-                world.front.resize(4).await;
-                let ready = async || world.front.phase("ready").await.len();
-                eventually(DEADLINE, async || ready().await >= 3).await;
-                world.front.resize(2).await;
-                eventually(DEADLINE, async || world.front.workers().await.len() <= 2).await;
+                more(world).await;
+                fewer(world).await;
                 Excuse::None
             }
             Self::RedisKilled => {
@@ -154,11 +151,14 @@ impl Fault {
                 world.groups[group].replica_link().heal();
                 Excuse::None
             }
-            Self::RestartWhileFar => {
+            Self::ScaleInWhileFar => {
+                more(world).await;
                 for group in &world.groups {
-                    group.primary_link().delay(FAR / 2);
+                    group.primary_link().delay(FAR);
                 }
-                world.front.restart().await;
+                // Until there are some on each worker that will not be over in a moment.
+                sleep(AWAY).await;
+                fewer(world).await;
                 for group in &world.groups {
                     group.primary_link().heal();
                 }
@@ -181,6 +181,24 @@ impl Fault {
     }
 }
 
+async fn more(world: &World) {
+    world.front.resize(4).await;
+    let ready = async || world.front.phase("ready").await.len();
+    eventually(DEADLINE, async || ready().await >= 3).await;
+}
+
+async fn fewer(world: &World) {
+    let before = world.front.phase("ready").await;
+    world.front.resize(2).await;
+    eventually(DEADLINE, async || {
+        // More may have been started since, for the load.
+        let workers = world.front.workers().await;
+        let is_there = |id: &&u64| workers.iter().any(|worker| worker["id"] == **id);
+        before.iter().filter(is_there).count() <= 2
+    })
+    .await;
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |group: &usize| if *group == SHOP { "the shop" } else { "a shard" };
@@ -194,7 +212,7 @@ impl fmt::Display for Fault {
             Self::ReplicaLags(group) => write!(f, "{}'s replica is {LAG:?} behind", of(group)),
             Self::ConfirmerKilled => write!(f, "who confirms orders is killed at it"),
             Self::ReplicaIsFar(group) => write!(f, "{}'s replica is {FAR:?} away", of(group)),
-            Self::RestartWhileFar => write!(f, "all workers are replaced, requests take long"),
+            Self::ScaleInWhileFar => write!(f, "4 workers become 2, databases {FAR:?} away"),
             Self::Nothing => write!(f, "nothing"),
             Self::ReplicaKilled(group) => write!(f, "{}'s replica is killed", of(group)),
             Self::PrimaryEnds(group, End::Killed) => {

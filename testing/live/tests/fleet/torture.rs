@@ -209,10 +209,15 @@ async fn a_token_is_refused_by_all_workers_after_its_logout() {
     day(&[], 1, [Fault::Nothing].into_iter()).await.is_good();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_go_answer_what_they_have_begun() {
+    day(&[], 1, [Fault::ScaleInWhileFar; 2].into_iter()).await.is_good();
+}
+
 /// For comparison: the checker is one that finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_drain_a_rolling_restart_fails_requests() {
-    let day = day(&["--drain", "off"], 1, [Fault::RestartWhileFar; 2].into_iter()).await;
+async fn without_a_drain_workers_that_go_fail_requests() {
+    let day = day(&["--drain", "off"], 1, [Fault::ScaleInWhileFar; 3].into_iter()).await;
     assert!(!day.failed.is_empty(), "{day:?}");
 }
 

@@ -95,6 +95,33 @@ async fn move_to(shop: &Shop, user: i64, to: &str) {
     assert_eq!(city(&answer), to);
 }
 
+/// One process cannot tell Redis of a change, and the other shows what Redis has; but not to who
+/// has made the change.
+#[tokio::test]
+async fn a_change_that_redis_has_not_heard_of_is_seen_by_who_has_made_it() {
+    let twins = Twins::open().await;
+    let [one, two] = &twins.shops;
+    move_to(one, 5, "Aa").await;
+    assert_eq!(city(&two.get("/users/5").await), "Aa");
+
+    twins.links[0].cut();
+    let answer = one.put("/users/5", &account(5, "Bb")).await;
+    assert_eq!(city(&answer), "Bb");
+    let set = answer.cookies.iter().find(|set| set.starts_with("storefront-unheard=1;"));
+    assert!(set.is_some_and(|set| set.contains("Max-Age=60")), "{answer:?}");
+    assert_eq!(city(&two.get("/users/5").await), "Aa", "a stranger sees what Redis has");
+    let mut browser = two.connect().await;
+    let request =
+        b"GET /users/5 HTTP/1.1\r\nhost: shop\r\ncookie: storefront-unheard=1\r\n\r\n";
+    assert_eq!(city(&browser.exchange(request).await.unwrap()), "Bb");
+
+    twins.links[0].heal();
+    eventually(DEADLINE, async || city(&two.get("/users/5").await) == "Bb").await;
+    let answer = one.put("/users/5", &account(5, "Cc")).await;
+    assert!(answer.cookies.is_empty(), "{answer:?}");
+    twins.are_unharmed();
+}
+
 #[tokio::test]
 async fn what_one_process_has_loaded_the_other_does_not_ask_for() {
     // On a busy machine, too, a read is to come from Redis.
