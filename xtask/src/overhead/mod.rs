@@ -104,7 +104,8 @@ struct Block {
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis], yes)?;
-    step(&["build", "--release", "--package", "storefront"])?;
+    // As `demo --fleet` has them, so that none is built twice.
+    step(&["build", "--release", "--package", "storefront", "--package", "front"])?;
     runtime()?.block_on(show())
 }
 
