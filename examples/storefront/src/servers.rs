@@ -24,7 +24,7 @@ pub(crate) fn each_host(config: &Config) -> Vec<Config> {
     let hosts = config.get_hosts().len();
     let one = |at: usize| {
         let mut one = Config::new();
-        let of = |list: &[u16]| list.get(at).or(list.last()).copied();
+        let of = |list: &[u16]| list.get(at).or_else(|| list.last()).copied();
         match &config.get_hosts()[at] {
             Host::Tcp(name) => one.host(name),
             Host::Unix(path) => one.host_path(path),

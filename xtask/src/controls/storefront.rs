@@ -46,15 +46,6 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
-        broken: "one_floor",
-        protection: "a user's session has a floor for each database and shard",
-        test: Test::live(
-            "storefront",
-            "clusters::users_read_their_writes_on_every_cluster_and_process",
-        ),
-    },
-    Control {
-        krate: "storefront",
         broken: "no_slot_check",
         protection: "a shard refuses orders of another shard's users",
         test: Test::live("storefront", "shards::a_shard_refuses_what_belongs_on_the_other"),

@@ -104,7 +104,8 @@ struct Block {
 
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis], yes)?;
-    step(&["build", "--release", "--package", "storefront"])?;
+    // As `demo --fleet` has them, so that none is built twice.
+    step(&["build", "--release", "--package", "storefront", "--package", "front"])?;
     runtime()?.block_on(show())
 }
 
@@ -192,24 +193,19 @@ fn print(layer: &str, request: Request, with: &[Block], less: &[Block]) {
         Request::Profile => "profile",
         Request::Order => "order",
     };
-    let side = |blocks: &[Block], of: fn(&Block) -> Duration| {
-        median(blocks.iter().map(of).collect()).as_secs_f64() * 1e6
-    };
-    let ratio = |of: fn(&Block) -> Duration| {
+    print!("{layer:12}{name:>9}");
+    for of in [(|block| block.p50) as Figure, |block| block.cpu] {
+        let side = |blocks: &[Block]| median(blocks.iter().map(of).collect()).as_secs_f64();
         let pairs = with.iter().zip(less);
-        median(pairs.map(|(one, two)| of(one).as_secs_f64() / of(two).as_secs_f64()).collect())
-    };
-    let (p50, cpu): (fn(&Block) -> Duration, fn(&Block) -> Duration) = (|b| b.p50, |b| b.cpu);
-    println!(
-        "{layer:12}{name:>9}{:>10.0}{:>10.0}{:>8.2}{:>10.0}{:>10.0}{:>8.2}",
-        side(less, p50),
-        side(with, p50),
-        ratio(p50),
-        side(less, cpu),
-        side(with, cpu),
-        ratio(cpu),
-    );
+        let ratios = pairs.map(|(one, two)| of(one).as_secs_f64() / of(two).as_secs_f64());
+        let (less, with, ratio) = (side(less), side(with), median(ratios.collect()));
+        print!("{:>10.0}{:>10.0}{ratio:>8.2}", less * 1e6, with * 1e6);
+    }
+    println!();
 }
+
+/// One of a block's figures.
+type Figure = fn(&Block) -> Duration;
 
 #[cfg(test)]
 mod tests {

@@ -159,11 +159,12 @@ impl Front {
             }
             counted = workers.counts();
             fleet.most = fleet.most.max(now.ready);
-            // At the peak: more than at the beginning, and then one by one all are new.
+            // At the peak: more than there were, and then one by one all are new.
+            calm = calm.min(now.ready);
             if !restarted && now.ready > calm {
                 ask(&self.admin, "POST", "/restart").await?;
                 println!("       all workers are replaced, one by one");
-                (restarted, calm) = (true, now.ready);
+                restarted = true;
             }
             if let Some(report) = report {
                 fleet.last = now.ready;
