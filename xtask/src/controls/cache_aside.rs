@@ -151,6 +151,6 @@ pub(super) const CONTROLS: &[Control] = &[
         krate: "cache-aside",
         broken: "no_lease_check",
         protection: "a load fills the fleet's cache only under its lease",
-        test: Test::live("fleet", "torture::a_load_that_comes_late_is_not_shown"),
+        test: Test::live("fleet", "late::a_load_that_comes_late_is_not_shown"),
     },
 ];

@@ -20,7 +20,7 @@ const AWAY: Duration = Duration::from_millis(1_500);
 /// How far behind a replica is made to be, and for how long.
 pub(crate) const LAG: Duration = Duration::from_secs(2);
 
-/// How long bytes take to a replica that is far away, and as long back.
+/// How long bytes take to a database that is far away, and as long back.
 const FAR: Duration = Duration::from_millis(60);
 
 /// From a promotion on, errors may last so long.
@@ -42,8 +42,6 @@ pub(crate) enum Fault {
     ScaleIn,
     ConfirmerKilled,
     PrimaryEnds(usize, End),
-    /// What a replica answers takes a while to arrive.
-    ReplicaIsFar(usize),
     /// Workers go while requests take long.
     ScaleInWhileFar,
     /// For comparison.
@@ -145,12 +143,6 @@ impl Fault {
                 world.mail.is(Mood::Takes);
                 Excuse::None
             }
-            Self::ReplicaIsFar(group) => {
-                world.groups[group].replica_link().delay(FAR);
-                sleep(5 * LAG).await;
-                world.groups[group].replica_link().heal();
-                Excuse::None
-            }
             Self::ScaleInWhileFar => {
                 more(world).await;
                 for group in &world.groups {
@@ -211,7 +203,6 @@ impl fmt::Display for Fault {
             Self::RedisKilled => write!(f, "Redis is killed, and back empty"),
             Self::ReplicaLags(group) => write!(f, "{}'s replica is {LAG:?} behind", of(group)),
             Self::ConfirmerKilled => write!(f, "who confirms orders is killed at it"),
-            Self::ReplicaIsFar(group) => write!(f, "{}'s replica is {FAR:?} away", of(group)),
             Self::ScaleInWhileFar => write!(f, "4 workers become 2, databases {FAR:?} away"),
             Self::Nothing => write!(f, "nothing"),
             Self::ReplicaKilled(group) => write!(f, "{}'s replica is killed", of(group)),

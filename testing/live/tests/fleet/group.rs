@@ -75,11 +75,6 @@ impl Group {
         &self.links[self.primary]
     }
 
-    /// The way to the replica.
-    pub(crate) fn replica_link(&self) -> &Link {
-        &self.links[1 - self.primary]
-    }
-
     /// The replica applies what it receives so much later.
     pub(crate) async fn lag(&self, by: Duration) {
         let Node::Replica(replica) = &self.nodes[1 - self.primary] else {

@@ -10,6 +10,7 @@ mod client;
 mod confirmers;
 mod faults;
 mod group;
+mod late;
 mod people;
 mod record;
 mod tally;

@@ -340,8 +340,18 @@ impl Product {
         self.written.push((version, acked));
     }
 
+    /// The version that was written last, and when that was acknowledged.
+    pub(crate) fn last(&self) -> (i64, Option<SystemTime>) {
+        *self.written.last().expect("something was written")
+    }
+
     pub(crate) fn read(&mut self, version: i64, began: SystemTime, ended: SystemTime) {
         self.read.push((version, began, ended));
+    }
+
+    /// The version that was read last.
+    pub(crate) fn shown(&self) -> i64 {
+        self.read.last().expect("something was read").0
     }
 
     pub(crate) fn judge(&self, tails: &Tails, wrong: &mut Vec<Violation>) {

@@ -200,11 +200,6 @@ async fn the_fleet_stands_every_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_that_comes_late_is_not_shown() {
-    day(&[], 1, [Fault::ReplicaIsFar(0)].into_iter()).await.is_good();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_refused_by_all_workers_after_its_logout() {
     day(&[], 1, [Fault::Nothing].into_iter()).await.is_good();
 }
