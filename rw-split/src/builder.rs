@@ -169,7 +169,9 @@ impl RwSplitBuilder {
     /// name as well.
     ///
     /// A position of one cluster says nothing of another: without names, two of them would
-    /// take each other's floors for those of a database that was restored, and drop them.
+    /// take each other's floors for those of a database that was restored, and drop them. Nor
+    /// does PostgreSQL's system identifier tell them apart: those that were made from one
+    /// backup share it, and each other's positions would count.
     pub fn cluster(mut self, name: impl Into<Arc<str>>) -> Self {
         self.settings.cluster = name.into();
         self
