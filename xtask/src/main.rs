@@ -41,7 +41,7 @@ cargo xtask controls [CRATE [NAME]]
 cargo xtask torture [CRATE] [--seconds N]
     the live tests under faults in their long form, and a table: N seconds (20)
     of each fault, or 20,000 operations under each where operations are counted,
-    or a minute of fuzzing
+    or a minute of fuzzing; of the storefront as a fleet, N seconds (300) of all
 
 What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.
