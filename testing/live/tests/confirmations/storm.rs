@@ -10,7 +10,7 @@ use testbed::guard::ExitSignal;
 use tokio::task::JoinSet;
 
 use crate::bed::{Bed, Pool, SOON, USERS, send};
-use crate::mail::Mood;
+use live::mail::Mood;
 
 const OPTIONS: [&str; 14] = [
     "--min",
