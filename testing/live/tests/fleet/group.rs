@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::time::{Duration, SystemTime};
 
+use testbed::eventually;
 use testbed::link::Link;
 use testbed::postgres::{Postgres, Replica};
 use tokio_postgres::NoTls;
@@ -73,6 +74,19 @@ impl Group {
     /// The way to the primary.
     pub(crate) fn primary_link(&self) -> &Link {
         &self.links[self.primary]
+    }
+
+    /// Until the primary has begun a statement with `text` in it, after `since`.
+    pub(crate) async fn was_asked(&self, text: &str, since: SystemTime) {
+        let client = self.client().await;
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE pid <> pg_backend_pid() AND query_start > $1
+                     AND position($2 IN query) > 0";
+        eventually(DEADLINE, async || {
+            let row = client.query_one(sql, &[&since, &text]).await.unwrap();
+            row.get::<_, i64>(0) > 0
+        })
+        .await;
     }
 
     /// The replica applies what it receives so much later.
