@@ -161,16 +161,22 @@ impl Fault {
                 Excuse::None
             }
             Self::PrimaryEnds(group, end) => {
-                let tail = world.groups[group].fail_over(end).await;
-                if end == End::Killed {
-                    world.tails.0.push(tail);
-                }
-                world.groups[group].refill().await;
-                world.groups[group].caught_up().await;
-                Excuse::Until(tail.promoted + AFTER_PROMOTION)
+                let promoted = fail_over(world, group, end).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
             }
         }
     }
+}
+
+/// Returns when the group took writes again.
+async fn fail_over(world: &mut World, group: usize, end: End) -> SystemTime {
+    let (tail, promoted) = world.groups[group].fail_over(end).await;
+    if end == End::Killed {
+        world.tails.0.push(tail);
+    }
+    world.groups[group].refill().await;
+    world.groups[group].caught_up().await;
+    promoted
 }
 
 async fn more(world: &World) {

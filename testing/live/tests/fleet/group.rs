@@ -91,9 +91,9 @@ impl Group {
         replica.caught_up(DEADLINE).await.unwrap();
     }
 
-    /// Ends the primary and promotes the replica; then a new one follows, where the old
-    /// primary was. What may be lost is the tail.
-    pub(crate) async fn fail_over(&mut self, end: End) -> Tail {
+    /// Ends the primary and promotes the replica. What may be lost is the tail; from the time
+    /// that comes with it the group takes writes again.
+    pub(crate) async fn fail_over(&mut self, end: End) -> (Tail, SystemTime) {
         let (old, new) = (self.primary, 1 - self.primary);
         let killed = SystemTime::now();
         match end {
@@ -108,7 +108,7 @@ impl Group {
         let replayed = last_replayed(replica).await;
         let kept_until = replayed.map_or(self.copied, |replayed| replayed.max(self.copied));
         self.primary = new;
-        Tail { cluster: self.cluster, kept_until, killed, promoted }
+        (Tail { cluster: self.cluster, kept_until, killed }, promoted)
     }
 
     /// A new replica follows, where the old primary was.
