@@ -11,6 +11,15 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "jwt-refresh",
+        broken: "one_timeline",
+        protection: "after a promotion the feed is read from its start",
+        test: Test::live(
+            "jwt_refresh",
+            "faults::a_promotion_that_lost_the_end_of_the_feed_hides_nothing_that_comes_after_it",
+        ),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "rule_revoked",
         protection: "a revoked session stays revoked",
         test: Test::jwt_refresh(
