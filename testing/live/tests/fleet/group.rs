@@ -83,6 +83,14 @@ impl Group {
         replica.delay_replay(by).await.unwrap();
     }
 
+    /// The replica gets nothing more.
+    pub(crate) async fn cut_stream(&self) {
+        let Node::Replica(replica) = &self.nodes[1 - self.primary] else {
+            unreachable!("the other one is a replica");
+        };
+        replica.cut_stream().await.unwrap();
+    }
+
     /// Until the replica has all.
     pub(crate) async fn caught_up(&self) {
         let Node::Replica(replica) = &self.nodes[1 - self.primary] else {

@@ -226,7 +226,7 @@ impl Shopper {
 
     /// Tries to see what is somebody else's.
     async fn pry(&mut self, others: i64) {
-        let other = 1 + self.rng.i64(..others);
+        let other = self.rng.i64(1..=others);
         if other == self.person.id {
             return;
         }
