@@ -151,7 +151,8 @@ impl Proxy {
         // As the body is, and the method: RFC 9110, section 9.2.2.
         // Whoever asks can send a key. Only the workers can keep its promise.
         let has_key = head.headers.contains_key("idempotency-key")
-            && self.keyed.iter().any(|path| path == head.uri.path());
+            && (self.keyed.iter().any(|path| path == head.uri.path())
+                || cfg!(broken = "any_key"));
         let again = head.method.is_idempotent() || has_key;
         // A worker that is merely silent may still do what it was asked, over what somebody
         // else has done after the second try.
