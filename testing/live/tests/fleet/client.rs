@@ -36,6 +36,11 @@ impl Answer {
         Acked { began: self.began, ended: self.ended }
     }
 
+    /// That the session is over: to an access token, or to a refresh token (RFC 6749).
+    pub(crate) fn says_logged_out(&self) -> bool {
+        self.status == 401 || (self.status == 400 && self.body["error"] == "invalid_grant")
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }

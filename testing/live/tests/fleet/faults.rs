@@ -80,8 +80,8 @@ impl Fault {
         Self::PrimaryEnds(SHOP, End::Killed),
     ];
 
-    /// Those that need a fleet that has stood the others.
-    const TWOFOLD: [Self; 9] = [
+    /// More than one thing at once, or one after the other.
+    pub(crate) const TWOFOLD: [Self; 9] = [
         Self::PrimaryKilledAhead(SHARD),
         Self::PrimaryKilledAhead(SHOP),
         Self::PrimaryEndsBeforeLag(SHARD),

@@ -151,7 +151,7 @@ impl Shopper {
     /// A good answer. One that says that nobody is logged in is noted, and mended.
     async fn good(&mut self, answer: Option<Answer>) -> Option<Answer> {
         let answer = answer?;
-        if answer.status == 401 {
+        if answer.says_logged_out() {
             if let Some(since) = self.since.take() {
                 self.shop.logged_out(since, answer.ended, self.person.id);
             }
@@ -257,7 +257,7 @@ impl Shopper {
             sleep(Duration::from_millis(200)).await;
         };
         let Some(answer) = answer else { return };
-        if answer.status == 401 && answer.ended > first + GRACE {
+        if answer.says_logged_out() && answer.ended > first + GRACE {
             self.log_in().await;
         } else if let Some(answer) = self.good(Some(answer)).await {
             self.since = Some(answer.acked());

@@ -203,6 +203,13 @@ async fn the_fleet_stands_every_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_stands_two_faults_at_once() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    day(&[], seed, Fault::TWOFOLD.into_iter()).await.is_good();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_refused_by_all_workers_after_its_logout() {
     day(&[], 1, [Fault::Nothing].into_iter()).await.is_good();
 }
