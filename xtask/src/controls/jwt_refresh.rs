@@ -20,6 +20,12 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "jwt-refresh",
+        broken: "growing_steps",
+        protection: "a server that is back is found at once",
+        test: Test::live("jwt_refresh", "faults::a_server_that_is_back_is_found_at_once"),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "rule_revoked",
         protection: "a revoked session stays revoked",
         test: Test::jwt_refresh(

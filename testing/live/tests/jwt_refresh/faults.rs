@@ -1,7 +1,7 @@
 //! A store that fails before, during and after the write, and one that has lost
 //! writes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jwt_refresh::Store;
 use jwt_refresh::store::{PostgresStore, Revocation, Revoke};
@@ -116,6 +116,30 @@ async fn a_promotion_is_followed() {
         assert!(verifier.verify(&token).is_ok());
         here.logout(user, next.session()).await.unwrap();
         eventually(soon, async || verifier.verify(&token).is_err()).await;
+    }
+}
+
+/// Whoever waits for a connection has one soon after the server is back, and not after a pause
+/// that has grown while it was away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_back_is_found_at_once() {
+    let postgres = Postgres::start().await.unwrap();
+    let store = PostgresStore::connect(&postgres.url(), NoTls, 2).await.unwrap();
+    for away in [600, 900, 1_200, 1_400] {
+        postgres.kill().await.unwrap();
+        let began = Instant::now();
+        let waits = async {
+            eventually_ok(DEADLINE, async || store.sessions("u").await).await;
+            Instant::now()
+        };
+        let back = async {
+            eventually(DEADLINE, async || began.elapsed() > Duration::from_millis(away)).await;
+            postgres.restart().await.unwrap();
+            Instant::now()
+        };
+        let (found, back) = tokio::join!(waits, back);
+        let late = found.saturating_duration_since(back);
+        assert!(late < Duration::from_millis(450), "{late:?}, away for {away} ms");
     }
 }
 
