@@ -65,6 +65,10 @@ struct Cli {
     /// With `--strategy hash`: requests with the same value of this field stay together.
     #[arg(long, default_value = "authorization")]
     hash_by: HeaderName,
+    /// A path at which workers keep what an `Idempotency-Key` promises: POSTs with one are
+    /// repeated there, as PUTs are. May be given more than once.
+    #[arg(long, value_name = "PATH")]
+    keyed: Vec<String>,
     /// How many workers run: a policy of autoscale-policy, in TOML. The default keeps 2 to 4
     /// by requests in flight and CPU.
     #[arg(long, value_name = "FILE.toml")]
@@ -128,8 +132,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     })?;
     let load = InFlight::new();
     let pool = Arc::new(Pool::new(cli.strategy, outlier::Settings::default()));
-    let proxy =
-        Arc::new(Proxy::new(Arc::clone(&pool), proxy::Settings::default(), cli.hash_by));
+    let proxy = Proxy::new(Arc::clone(&pool), proxy::Settings::default(), cli.hash_by);
+    let proxy = Arc::new(proxy.keyed(cli.keyed));
 
     // Who answers them, and how many.
     let launch =

@@ -31,7 +31,7 @@ type Sent = Either<Full<Bytes>, Incoming>;
 /// How requests are passed on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Until the head of the answer, all tries together.
+    /// Until the head of the answer, all tries together, and a body that is kept.
     pub(crate) deadline: Duration,
     /// Until the head of the answer of one try, if there may be another.
     pub(crate) try_timeout: Duration,
@@ -81,6 +81,8 @@ pub(crate) struct Proxy {
     settings: Settings,
     /// Requests are kept together by this field.
     hash_by: HeaderName,
+    /// Paths at which workers keep what an `Idempotency-Key` says.
+    keyed: Vec<String>,
     pub(crate) counts: Counts,
 }
 
@@ -95,10 +97,17 @@ impl Proxy {
             .pool_idle_timeout(Duration::from_secs(10))
             .build(connector);
         let budget = TpsBudget::new(Duration::from_secs(10), 10, 0.2);
-        Self { client, pool, budget, settings, hash_by, counts: Counts::default() }
+        let (keyed, counts) = (Vec::new(), Counts::default());
+        Self { client, pool, budget, settings, hash_by, keyed, counts }
     }
 
-    /// The answer of a worker, or one that says why there is none: 502, 503 or 504.
+    /// At these paths a request with an `Idempotency-Key` may be repeated.
+    pub(crate) fn keyed(self, keyed: Vec<String>) -> Self {
+        Self { keyed, ..self }
+    }
+
+    /// The answer of a worker, or one that says why there is none: 400 or 408 for a body that
+    /// did not come, and 502, 503 or 504.
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -113,6 +122,7 @@ impl Proxy {
                     StatusCode::GATEWAY_TIMEOUT => "no worker has answered in time\n",
                     StatusCode::SERVICE_UNAVAILABLE => "there is no worker\n",
                     StatusCode::BAD_REQUEST => "the body broke off\n",
+                    StatusCode::REQUEST_TIMEOUT => "the body did not come in time\n",
                     _ => "a worker has failed\n",
                 };
                 let mut answer = Response::new(Answer::of(text));
@@ -134,10 +144,15 @@ impl Proxy {
         self.budget.deposit();
         let (mut head, body) = request.into_parts();
         let key = head.headers.get(&self.hash_by).map(|value| fnv(value.as_bytes()));
-        let body = self.kept(&head, body).await?;
+        // The body, too: who does not send it is not waited for.
+        let body = timeout_at(deadline, self.kept(&head, body));
+        let body = body.await.map_err(|_| StatusCode::REQUEST_TIMEOUT)??;
         tidy(&mut head, peer);
         // As the body is, and the method: RFC 9110, section 9.2.2.
-        let has_key = head.headers.contains_key("idempotency-key");
+        // Whoever asks can send a key. Only the workers can keep its promise.
+        let has_key = head.headers.contains_key("idempotency-key")
+            && (self.keyed.iter().any(|path| path == head.uri.path())
+                || cfg!(broken = "any_key"));
         let again = head.method.is_idempotent() || has_key;
         // A worker that is merely silent may still do what it was asked, over what somebody
         // else has done after the second try.

@@ -26,6 +26,12 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "front",
+        broken: "any_key",
+        protection: "a key lets repeat only where workers keep what it promises",
+        test: Test::live("front", "a_key_lets_repeat_only_where_workers_keep_it"),
+    },
+    Control {
+        krate: "front",
         broken: "no_wait",
         protection: "a moment without any worker is waited for",
         test: Test::live("front", "a_moment_without_any_worker_is_waited_for"),

@@ -11,6 +11,21 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "jwt-refresh",
+        broken: "one_timeline",
+        protection: "after a promotion the feed is read from its start",
+        test: Test::live(
+            "jwt_refresh",
+            "faults::a_promotion_that_lost_the_end_of_the_feed_hides_nothing_that_comes_after_it",
+        ),
+    },
+    Control {
+        krate: "jwt-refresh",
+        broken: "growing_steps",
+        protection: "a server that is back is found at once",
+        test: Test::live("jwt_refresh", "faults::a_server_that_is_back_is_found_at_once"),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "rule_revoked",
         protection: "a revoked session stays revoked",
         test: Test::jwt_refresh(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Socket};
 
@@ -80,7 +81,38 @@ impl<T: Tls> bb8::ManageConnection for Manager<T> {
     type Connection = Prepared;
     type Error = Error;
 
+    /// While a server is away it is tried again here, in even steps: bb8's own grow to more
+    /// than a second, in which the feed of a server that is back would not be read.
     async fn connect(&self) -> Result<Prepared, Error> {
+        let give_up = Instant::now() + PATIENCE / 2;
+        loop {
+            match self.connect_once().await {
+                Err(error) if is_away(&error) && Instant::now() < give_up => sleep(STEP).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn is_valid(&self, connection: &mut Prepared) -> Result<(), Error> {
+        connection.client.check_connection().await
+    }
+
+    fn has_broken(&self, connection: &mut Prepared) -> bool {
+        connection.busy || connection.is_closed()
+    }
+}
+
+/// Between two tries to connect.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Whether another try may succeed: not if it was refused for what it says of itself.
+fn is_away(error: &Error) -> bool {
+    let refused = |code: &str| ["28", "3D", "42"].iter().any(|class| code.starts_with(class));
+    !error.code().is_some_and(|state| refused(state.code())) && !cfg!(broken = "growing_steps")
+}
+
+impl<T: Tls> Manager<T> {
+    async fn connect_once(&self) -> Result<Prepared, Error> {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -91,14 +123,6 @@ impl<T: Tls> bb8::ManageConnection for Manager<T> {
         client.batch_execute(SETTINGS).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Prepared { client, statements, busy: false, driver })
-    }
-
-    async fn is_valid(&self, connection: &mut Prepared) -> Result<(), Error> {
-        connection.client.check_connection().await
-    }
-
-    fn has_broken(&self, connection: &mut Prepared) -> bool {
-        connection.busy || connection.is_closed()
     }
 }
 

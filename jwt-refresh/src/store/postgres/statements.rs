@@ -188,6 +188,9 @@ WHERE s.user_id = $1 AND NOT s.revoked AND s.user_epoch >= u.epoch
 ORDER BY s.created_at";
 
 /// One row more than there are entries: the last has the state of the feed.
+///
+/// The timeline is told with the number of the transaction: a promoted server that has lost the
+/// last transactions gives their numbers to others.
 const FEED_FROM: &str = "
 WITH clock AS MATERIALIZED (SELECT jwt_refresh.now_ms() AS now)
 SELECT f.kind, f.session, f.subject, f.epoch, f.until_at,
@@ -195,7 +198,9 @@ SELECT f.kind, f.session, f.subject, f.epoch, f.until_at,
 FROM jwt_refresh.feed f, clock WHERE f.at >= clock.now - $1
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-    pg_snapshot_xmin(pg_current_snapshot())::text, clock.now, h.at
+    CASE WHEN pg_is_in_recovery() THEN '-'
+        ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END
+    || '/' || pg_snapshot_xmin(pg_current_snapshot())::text, clock.now, h.at
 FROM jwt_refresh.heartbeat h, clock";
 
 const FEED_SINCE: &str = "
@@ -204,7 +209,9 @@ SELECT f.kind, f.session, f.subject, f.epoch, f.until_at,
 FROM jwt_refresh.feed f WHERE f.xid >= ($1::text)::xid8
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-    pg_snapshot_xmin(pg_current_snapshot())::text, jwt_refresh.now_ms(), h.at
+    CASE WHEN pg_is_in_recovery() THEN '-'
+        ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END
+    || '/' || pg_snapshot_xmin(pg_current_snapshot())::text, jwt_refresh.now_ms(), h.at
 FROM jwt_refresh.heartbeat h";
 
 const HEARTBEAT: &str = "

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::record::{Acked, Cluster};
 use super::tally::{Failure, Tally};
 
 /// More than the front's own.
@@ -31,6 +32,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn acked(&self) -> Acked {
+        Acked { began: self.began, ended: self.ended }
+    }
+
+    /// That the session is over: to an access token, or to a refresh token (RFC 6749).
+    pub(crate) fn says_logged_out(&self) -> bool {
+        self.status == 401 || (self.status == 400 && self.body["error"] == "invalid_grant")
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -43,6 +53,8 @@ pub(crate) struct Client {
     url: String,
     jar: BTreeMap<String, String>,
     token: Option<String>,
+    /// Where this user's orders are.
+    orders: Option<Cluster>,
     tally: Arc<Tally>,
 }
 
@@ -58,28 +70,35 @@ impl Client {
             url: url.to_owned(),
             jar: BTreeMap::new(),
             token: None,
+            orders: None,
             tally: Arc::clone(tally),
         }
     }
 
-    /// Logs in, as many times as it takes until `until`.
-    pub(crate) async fn log_in(&mut self, email: &str, password: &str) -> bool {
+    /// Of a user whose orders are there.
+    pub(crate) fn with_orders(self, cluster: Cluster) -> Self {
+        Self { orders: Some(cluster), ..self }
+    }
+
+    /// Tries to log in, once.
+    pub(crate) async fn log_in(&mut self, email: &str, password: &str) -> Option<Answer> {
         let body = serde_json::json!({ "email": email, "password": password });
         let answer = self.send(Method::POST, "/login", Some(&body)).await;
-        let token = answer
-            .filter(Answer::is_success)
-            .and_then(|answer| answer.body["access_token"].as_str().map(str::to_owned));
-        let is_in = token.is_some();
-        self.token = token.or_else(|| self.token.take());
-        is_in
+        self.keep_token(answer.as_ref());
+        answer
     }
 
     /// Another access token, for the refresh token in its cookie.
     pub(crate) async fn refresh(&mut self) -> Option<Answer> {
         let answer = self.send(Method::POST, "/auth/refresh", None).await;
-        let token = answer.as_ref().and_then(|answer| answer.body["access_token"].as_str());
-        self.token = token.map(str::to_owned).or_else(|| self.token.take());
+        self.keep_token(answer.as_ref());
         answer
+    }
+
+    fn keep_token(&mut self, answer: Option<&Answer>) {
+        if let Some(token) = answer.and_then(|answer| answer.body["access_token"].as_str()) {
+            self.token = Some(token.to_owned());
+        }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Option<Answer> {
@@ -133,7 +152,8 @@ impl Client {
         let answered = answered.unwrap_or_else(|_| Err("no answer".to_owned()));
         let failed = |why: String| {
             let method = method.clone();
-            self.tally.failed(Failure { method, path: path.to_owned(), began, ended, why });
+            let (path, cluster) = (path.to_owned(), self.orders.filter(|_| is_of_orders(path)));
+            self.tally.failed(Failure { method, path, cluster, began, ended, why });
         };
         match answered {
             Err(why) => {
@@ -153,6 +173,11 @@ impl Client {
             }
         }
     }
+}
+
+/// A user's page counts their orders.
+fn is_of_orders(path: &str) -> bool {
+    path.starts_with("/users/")
 }
 
 fn keep(jar: &mut BTreeMap<String, String>, headers: &HeaderMap) {

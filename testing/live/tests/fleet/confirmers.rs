@@ -1,6 +1,7 @@
 //! Who confirms orders: the relay, and the workers that it has.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
@@ -19,7 +20,10 @@ use super::world::{DEADLINE, storefront};
 pub(crate) struct Confirmers {
     url: String,
     /// They end with it.
-    _process: Process,
+    process: Process,
+    out: PathBuf,
+    mail: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Confirmers {
@@ -29,9 +33,20 @@ impl Confirmers {
         environment: &[(String, String)],
     ) -> Self {
         let out = folder.path().join("confirmations.out");
+        Self::run(out, mail.url(), environment.to_vec()).await
+    }
+
+    /// Kills who starts workers, and them, and starts all anew.
+    pub(crate) async fn replace(&mut self) {
+        self.process.kill().await;
+        let Self { out, mail, environment, .. } = self;
+        *self = Self::run(out.clone(), mail.clone(), environment.clone()).await;
+    }
+
+    async fn run(out: PathBuf, mail: String, environment: Vec<(String, String)>) -> Self {
         let mut command = Command::new(storefront());
         command
-            .args(["confirmations", "run", "--mail", &mail.url(), "--min", "1", "--max", "3"])
+            .args(["confirmations", "run", "--mail", &mail, "--min", "1", "--max", "3"])
             // Quick, so that what a killed worker had in hand is not long in coming.
             .args(["--push-again", "1000", "--lease", "4000", "--mail-timeout", "2000"])
             .envs(environment.iter().cloned())
@@ -46,7 +61,7 @@ impl Confirmers {
             Some(fs::read_to_string(&out).ok()?.strip_suffix('\n')?.to_owned())
         })
         .await;
-        Self { url, _process: process }
+        Self { url, process, out, mail, environment }
     }
 
     /// Kills a worker that has a job in hand.

@@ -20,6 +20,9 @@ const AWAY: Duration = Duration::from_millis(1_500);
 /// How far behind a replica is made to be, and for how long.
 pub(crate) const LAG: Duration = Duration::from_secs(2);
 
+/// How much of its log a primary has alone when it is killed.
+const AHEAD: Duration = Duration::from_millis(400);
+
 /// How long bytes take to a database that is far away, and as long back.
 const FAR: Duration = Duration::from_millis(60);
 
@@ -42,6 +45,15 @@ pub(crate) enum Fault {
     ScaleIn,
     ConfirmerKilled,
     PrimaryEnds(usize, End),
+    /// The end of the log has not reached the replica.
+    PrimaryKilledAhead(usize),
+    /// All of it has, and is not applied.
+    PrimaryEndsBeforeLag(usize),
+    /// And promoted again is who was the primary before.
+    ThereAndBack(usize, End),
+    PrimaryKilledWhileWorkerStopped(usize),
+    RedisKilledInRestart,
+    SupervisorKilled,
     /// Workers go while requests take long.
     ScaleInWhileFar,
     /// For comparison.
@@ -68,9 +80,25 @@ impl Fault {
         Self::PrimaryEnds(SHOP, End::Killed),
     ];
 
-    /// All in that order, and then whichever comes.
+    /// More than one thing at once, or one after the other.
+    pub(crate) const TWOFOLD: [Self; 9] = [
+        Self::PrimaryKilledAhead(SHARD),
+        Self::PrimaryKilledAhead(SHOP),
+        Self::PrimaryEndsBeforeLag(SHARD),
+        Self::PrimaryEndsBeforeLag(SHOP),
+        Self::ThereAndBack(SHARD, End::Killed),
+        Self::ThereAndBack(SHOP, End::Stopped),
+        // Not the shop's: a worker that goes on after both has to connect before it hears of
+        // sessions that have ended meanwhile, which may take longer than a second in all.
+        Self::PrimaryKilledWhileWorkerStopped(SHARD),
+        Self::RedisKilledInRestart,
+        Self::SupervisorKilled,
+    ];
+
+    /// All in that order, and then whichever comes, also two at once.
     pub(crate) fn series(mut rng: fastrand::Rng) -> impl Iterator<Item = Self> {
-        let any = iter::repeat_with(move || Self::ALL[rng.usize(..Self::ALL.len())]);
+        let all = [&Self::ALL[..], &Self::TWOFOLD].concat();
+        let any = iter::repeat_with(move || all[rng.usize(..all.len())]);
         Self::ALL.into_iter().chain(any)
     }
 
@@ -160,17 +188,61 @@ impl Fault {
                 sleep(3 * LAG).await;
                 Excuse::None
             }
+            Self::PrimaryKilledAhead(group) => {
+                world.groups[group].cut_stream().await;
+                sleep(AHEAD).await;
+                let promoted = fail_over(world, group, End::Killed).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
+            }
+            Self::PrimaryEndsBeforeLag(group) => {
+                world.groups[group].lag(LAG).await;
+                sleep(AWAY).await;
+                let promoted = fail_over(world, group, End::Stopped).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
+            }
+            Self::ThereAndBack(group, end) => {
+                fail_over(world, group, end).await;
+                let promoted = fail_over(world, group, end).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
+            }
+            Self::PrimaryKilledWhileWorkerStopped(group) => {
+                let victim = world.worker().await;
+                world.front.signal(victim, Signal::SIGSTOP).await;
+                let promoted = fail_over(world, group, End::Killed).await;
+                world.front.signal(victim, Signal::SIGCONT).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
+            }
+            Self::RedisKilledInRestart => {
+                let away = async {
+                    sleep(AHEAD).await;
+                    world.redis.kill().await.unwrap();
+                    sleep(AWAY).await;
+                    world.redis.restart_empty().await.unwrap();
+                };
+                tokio::join!(world.front.restart(), away);
+                Excuse::None
+            }
+            Self::SupervisorKilled => {
+                world.confirmers.replace().await;
+                Excuse::None
+            }
             Self::PrimaryEnds(group, end) => {
-                let tail = world.groups[group].fail_over(end).await;
-                if end == End::Killed {
-                    world.tails.0.push(tail);
-                }
-                world.groups[group].refill().await;
-                world.groups[group].caught_up().await;
-                Excuse::Until(tail.promoted + AFTER_PROMOTION)
+                let promoted = fail_over(world, group, end).await;
+                Excuse::Until(world.groups[group].cluster, promoted + AFTER_PROMOTION)
             }
         }
     }
+}
+
+/// Returns when the group took writes again.
+async fn fail_over(world: &mut World, group: usize, end: End) -> SystemTime {
+    let (tail, promoted) = world.groups[group].fail_over(end).await;
+    if end == End::Killed {
+        world.tails.0.push(tail);
+    }
+    world.groups[group].refill().await;
+    world.groups[group].caught_up().await;
+    promoted
 }
 
 async fn more(world: &World) {
@@ -205,6 +277,20 @@ impl fmt::Display for Fault {
             Self::ConfirmerKilled => write!(f, "who confirms orders is killed at it"),
             Self::ScaleInWhileFar => write!(f, "4 workers become 2, databases {FAR:?} away"),
             Self::Nothing => write!(f, "nothing"),
+            Self::PrimaryKilledAhead(group) => {
+                write!(f, "{}'s primary is killed, {AHEAD:?} ahead", of(group))
+            }
+            Self::PrimaryEndsBeforeLag(group) => {
+                write!(f, "{}'s primary ends, replica behind", of(group))
+            }
+            Self::ThereAndBack(group, _) => {
+                write!(f, "{}'s primary, there and back", of(group))
+            }
+            Self::PrimaryKilledWhileWorkerStopped(group) => {
+                write!(f, "{}'s primary killed, a worker stopped", of(group))
+            }
+            Self::RedisKilledInRestart => write!(f, "Redis is killed in a rolling restart"),
+            Self::SupervisorKilled => write!(f, "who starts confirmers is killed"),
             Self::ReplicaKilled(group) => write!(f, "{}'s replica is killed", of(group)),
             Self::PrimaryEnds(group, End::Killed) => {
                 write!(f, "{}'s primary is killed, promotion", of(group))

@@ -97,6 +97,14 @@ impl Group {
         replica.delay_replay(by).await.unwrap();
     }
 
+    /// The replica gets nothing more.
+    pub(crate) async fn cut_stream(&self) {
+        let Node::Replica(replica) = &self.nodes[1 - self.primary] else {
+            unreachable!("the other one is a replica");
+        };
+        replica.cut_stream().await.unwrap();
+    }
+
     /// Until the replica has all.
     pub(crate) async fn caught_up(&self) {
         let Node::Replica(replica) = &self.nodes[1 - self.primary] else {
@@ -105,9 +113,9 @@ impl Group {
         replica.caught_up(DEADLINE).await.unwrap();
     }
 
-    /// Ends the primary and promotes the replica; then a new one follows, where the old
-    /// primary was. What may be lost is the tail.
-    pub(crate) async fn fail_over(&mut self, end: End) -> Tail {
+    /// Ends the primary and promotes the replica. What may be lost is the tail; from the time
+    /// that comes with it the group takes writes again.
+    pub(crate) async fn fail_over(&mut self, end: End) -> (Tail, SystemTime) {
         let (old, new) = (self.primary, 1 - self.primary);
         let killed = SystemTime::now();
         match end {
@@ -122,7 +130,7 @@ impl Group {
         let replayed = last_replayed(replica).await;
         let kept_until = replayed.map_or(self.copied, |replayed| replayed.max(self.copied));
         self.primary = new;
-        Tail { cluster: self.cluster, kept_until, killed, promoted }
+        (Tail { cluster: self.cluster, kept_until, killed }, promoted)
     }
 
     /// A new replica follows, where the old primary was.

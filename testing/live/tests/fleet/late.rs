@@ -23,7 +23,7 @@ async fn change(client: &mut Client, product: &mut Product, version: i64) {
         json!({ "name": "Lamp", "description": "A lamp.", "price_cents": version, "stock": 5 });
     let answer = client.put(&format!("/products/{PRODUCT}"), &body).await.unwrap();
     assert!(answer.is_success(), "{answer:?}");
-    product.written(version, Some(answer.ended));
+    product.written(version, Some(answer.acked()));
 }
 
 async fn look(client: &mut Client, product: &mut Product) {
@@ -45,7 +45,7 @@ async fn a_load_that_comes_late_is_not_shown() {
         Client::new(&url, Ipv4Addr::LOCALHOST, &world.tally)
     };
     let (mut one, mut other) = (client(0), client(1));
-    assert!(one.log_in(&admin.email, PASSWORD).await);
+    assert!(one.log_in(&admin.email, PASSWORD).await.is_some_and(|it| it.is_success()));
 
     let mut product = Product::new(PRODUCT);
     // It has a connection on which the statement is prepared: one round trip is a load.

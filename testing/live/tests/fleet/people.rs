@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::client::{Answer, Client};
 use super::record::{
-    Cluster, Mark, Orders, Product, REVOKED, Register, UseAfterLogout, Violation,
+    Acked, Cluster, Mark, Orders, Product, REVOKED, Register, UseAfterLogout, Violation,
 };
 use super::tally::Tally;
 
@@ -20,6 +20,9 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// What they buy has stock for all; what the shop's people change is none of it.
 pub(crate) const ORDERED: i64 = 20;
 const CHANGED: i64 = 101;
+
+/// For how long a refresh token is taken again whose answer did not arrive.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A user, as seeded.
 #[derive(Clone, Debug)]
@@ -35,6 +38,7 @@ impl Person {
     fn client(&self, shop: &Shop) -> Client {
         let [high, low] = (self.id as u16).to_be_bytes();
         Client::new(&shop.url, Ipv4Addr::new(127, 0, 1 + high, low), &shop.tally)
+            .with_orders(self.shard)
     }
 }
 
@@ -47,7 +51,7 @@ pub(crate) struct Shop {
     /// What is wrong whenever it happens.
     pub(crate) wrong: Arc<Mutex<Vec<Violation>>>,
     /// Answers that a lost session would explain: when, and to what.
-    pub(crate) logged_out: Arc<Mutex<Vec<(SystemTime, SystemTime, String)>>>,
+    pub(crate) logged_out: Arc<Mutex<Vec<(Acked, SystemTime, String)>>>,
 }
 
 impl Shop {
@@ -59,7 +63,18 @@ impl Shop {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(Violation(what));
     }
 
-    fn logged_out(&self, since: SystemTime, noticed: SystemTime, user: i64) {
+    /// When `person` was logged in, if they were. Each of them knows their password, and tries it seldom
+    /// enough: to refuse them is wrong.
+    async fn log_in(&self, client: &mut Client, person: &Person) -> Option<Acked> {
+        let answer = client.log_in(&person.email, PASSWORD).await?;
+        if answer.is_success() && answer.body["access_token"].is_string() {
+            return Some(answer.acked());
+        }
+        self.wrong(format!("user {} may not log in: {answer:?}", person.id));
+        None
+    }
+
+    fn logged_out(&self, since: Acked, noticed: SystemTime, user: i64) {
         let what = format!("user {user} was logged out");
         let mut noted = self.logged_out.lock().unwrap_or_else(PoisonError::into_inner);
         noted.push((since, noticed, what));
@@ -71,8 +86,8 @@ pub(crate) struct Shopper {
     person: Person,
     shop: Shop,
     client: Client,
-    /// When the session was begun, as far as is known.
-    since: SystemTime,
+    /// When the session was begun, or last rotated.
+    since: Option<Acked>,
     pub(crate) name: Register,
     pub(crate) orders: Orders,
     rng: fastrand::Rng,
@@ -85,7 +100,7 @@ impl Shopper {
             client: person.client(shop),
             name: Register::new(what, Cluster::Shop, person.name.clone()),
             orders: Orders::new(person.id, person.shard),
-            since: SystemTime::now(),
+            since: None,
             rng: fastrand::Rng::with_seed(seed ^ person.id as u64),
             shop: shop.clone(),
             person,
@@ -120,9 +135,9 @@ impl Shopper {
 
     async fn log_in(&mut self) {
         while self.shop.is_open() {
-            let began = SystemTime::now();
-            if self.client.log_in(&self.person.email, PASSWORD).await {
-                self.since = began;
+            let since = self.shop.log_in(&mut self.client, &self.person).await;
+            if since.is_some() {
+                self.since = since;
                 return;
             }
             sleep(Duration::from_millis(200)).await;
@@ -136,8 +151,10 @@ impl Shopper {
     /// A good answer. One that says that nobody is logged in is noted, and mended.
     async fn good(&mut self, answer: Option<Answer>) -> Option<Answer> {
         let answer = answer?;
-        if answer.status == 401 {
-            self.shop.logged_out(self.since, answer.ended, self.person.id);
+        if answer.says_logged_out() {
+            if let Some(since) = self.since.take() {
+                self.shop.logged_out(since, answer.ended, self.person.id);
+            }
             self.log_in().await;
             return None;
         }
@@ -156,7 +173,8 @@ impl Shopper {
         let refused = answer.as_ref().is_some_and(|answer| !answer.is_success());
         let answer = self.good(answer).await;
         if !refused {
-            self.name.written(name, answer.map(|answer| answer.ended));
+            let outcome = answer.map(|answer| answer.acked());
+            self.name.written(name, outcome.ok_or_else(SystemTime::now));
         }
     }
 
@@ -188,7 +206,7 @@ impl Shopper {
         let answer = self.good(answer).await;
         if !refused {
             let acked =
-                answer.map(|answer| (answer.body["id"].as_i64().unwrap(), answer.ended));
+                answer.map(|answer| (answer.body["id"].as_i64().unwrap(), answer.acked()));
             self.orders.placed(mark, acked);
         }
     }
@@ -208,7 +226,7 @@ impl Shopper {
 
     /// Tries to see what is somebody else's.
     async fn pry(&mut self, others: i64) {
-        let other = 1 + self.rng.i64(..others);
+        let other = self.rng.i64(1..=others);
         if other == self.person.id {
             return;
         }
@@ -220,16 +238,30 @@ impl Shopper {
             Some(answer) if answer.is_success() => {
                 self.shop.wrong(format!("user {} may see {path}", self.person.id));
             }
-            Some(answer) if answer.status == 401 => {
-                self.good(Some(answer)).await;
+            // Not theirs.
+            Some(answer) if answer.status == 403 => {}
+            answer => {
+                self.good(answer).await;
             }
-            _ => {}
         }
     }
 
     async fn refresh(&mut self) {
-        let answer = self.client.refresh().await;
-        self.good(answer).await;
+        let first = SystemTime::now();
+        // A token that may be used up is good for a while, for who tries again.
+        let answer = loop {
+            let answer = self.client.refresh().await;
+            if answer.is_some() || !self.shop.is_open() {
+                break answer;
+            }
+            sleep(Duration::from_millis(200)).await;
+        };
+        let Some(answer) = answer else { return };
+        if answer.says_logged_out() && answer.ended > first + GRACE {
+            self.log_in().await;
+        } else if let Some(answer) = self.good(Some(answer)).await {
+            self.since = Some(answer.acked());
+        }
     }
 }
 
@@ -241,20 +273,19 @@ pub(crate) async fn logs_out(people: Vec<Person>, shop: Shop) -> Vec<UseAfterLog
             break;
         }
         let mut client = person.client(&shop);
-        if !client.log_in(&person.email, PASSWORD).await {
+        let Some(since) = shop.log_in(&mut client, person).await else {
             sleep(Duration::from_millis(200)).await;
             continue;
-        }
+        };
         let path = format!("/users/{}", person.id);
         // It is known everywhere that the token is good.
         for _ in 0..4 {
-            client.get(&path).await;
+            accepts(client.get(&path).await, since, person, &shop);
         }
         let answer = client.post("/auth/logout-everywhere", &json!({})).await;
-        let Some(answer) = answer.filter(Answer::is_success) else { continue };
-        let logged_out = answer.ended;
+        let Some(logged_out) = accepts(answer, since, person, &shop) else { continue };
         while shop.is_open()
-            && SystemTime::now() < logged_out + REVOKED + Duration::from_millis(500)
+            && SystemTime::now() < logged_out.ended + REVOKED + Duration::from_millis(500)
         {
             if let Some(answer) = client.get(&path).await {
                 let Answer { began, ended, .. } = answer;
@@ -263,8 +294,29 @@ pub(crate) async fn logs_out(people: Vec<Person>, shop: Shop) -> Vec<UseAfterLog
             }
             sleep(Duration::from_millis(50)).await;
         }
+        // Nor is there another token to be had.
+        if let Some(Answer { status, began, ended, .. }) = client.refresh().await {
+            let accepted = status == 200;
+            uses.push(UseAfterLogout { logged_out, began, ended, accepted });
+        }
     }
     uses
+}
+
+/// When a request with a good token was answered, if it was.
+fn accepts(
+    answer: Option<Answer>,
+    since: Acked,
+    person: &Person,
+    shop: &Shop,
+) -> Option<Acked> {
+    let answer = answer?;
+    match answer.status {
+        200..300 => return Some(answer.acked()),
+        401 => shop.logged_out(since, answer.ended, person.id),
+        _ => shop.wrong(format!("user {}: {answer:?}", person.id)),
+    }
+    None
 }
 
 /// What is known of the product that is changed at the moment, and of those before.
@@ -281,7 +333,7 @@ pub(crate) async fn changes_products(admin: Person, shop: Shop, products: Produc
     let (mut version, mut is_in) = (0, false);
     while shop.is_open() {
         if !is_in {
-            is_in = client.log_in(&admin.email, PASSWORD).await;
+            is_in = shop.log_in(&mut client, &admin).await.is_some();
         }
         for _ in 0..2 {
             if version == 0 {
@@ -315,7 +367,7 @@ async fn change(
     let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
     let product = products.last_mut().expect("one was just changed");
     match &answer {
-        Some(answer) if answer.is_success() => product.written(version, Some(answer.ended)),
+        Some(answer) if answer.is_success() => product.written(version, Some(answer.acked())),
         None => product.written(version, None),
         Some(answer) if answer.status == 401 => *is_in = false,
         Some(answer) => shop.wrong(format!("changing product {id}: {answer:?}")),
@@ -330,13 +382,16 @@ pub(crate) async fn looks_at_products(number: u8, shop: Shop, products: Products
         let count = products.lock().unwrap_or_else(PoisonError::into_inner).len();
         if let Some(last) = count.checked_sub(1) {
             let answer = client.get(&format!("/products/{}", CHANGED + last as i64)).await;
-            if let Some(Answer { body, began, ended, status: 200 }) = answer {
-                // Before its first change it is as it was seeded.
-                if body["name"] == "Lamp" {
-                    let version = body["price_cents"].as_i64().unwrap_or_default();
+            match answer {
+                None => {}
+                Some(Answer { body, began, ended, status: 200 }) => {
+                    // Before its first change it is as it was seeded.
+                    let is_changed = body["name"] == "Lamp";
+                    let version = body["price_cents"].as_i64().filter(|_| is_changed);
                     let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
-                    products[last].read(version, began, ended);
+                    products[last].read(version.unwrap_or_default(), began, ended);
                 }
+                Some(answer) => shop.wrong(format!("looking at a product: {answer:?}")),
             }
         }
         sleep(Duration::from_millis(15)).await;

@@ -6,13 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
-use super::record::clock;
+use super::record::{Cluster, clock};
 
 /// A request without an answer, or with one that says that the shop could not.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// Where the orders are of who asks for their own.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) began: SystemTime,
     pub(crate) ended: SystemTime,
     pub(crate) why: String,
@@ -20,7 +22,7 @@ pub(crate) struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, path, began, ended, why } = self;
+        let Self { method, path, began, ended, why, .. } = self;
         let took = between(*began, *ended);
         write!(f, "{method} {path} at {}, after {took:.0?}: {why}", clock(*began))
     }
@@ -45,8 +47,8 @@ pub(crate) enum Excuse {
     None,
     /// Requests that are not idempotent, and so are not tried again.
     NotIdempotent,
-    /// What touches the database that is away: until so long after its promotion.
-    Until(SystemTime),
+    /// What touches the cluster that is away: until so long after its promotion.
+    Until(Cluster, SystemTime),
 }
 
 /// A fault, from its beginning until everything is as it was.
@@ -144,7 +146,14 @@ impl Excuse {
         match self {
             Self::None => false,
             Self::NotIdempotent => !failure.method.is_idempotent(),
-            Self::Until(end) => failure.began <= end,
+            Self::Until(cluster, end) => {
+                failure.began <= end
+                    && match cluster {
+                        // Who asks is looked up there.
+                        Cluster::Shop => true,
+                        Cluster::Orders(_) => failure.cluster == Some(cluster),
+                    }
+            }
         }
     }
 }
@@ -177,7 +186,8 @@ mod tests {
 
     fn failure(method: Method, began: f64) -> Failure {
         let (began, ended) = (at(began), at(began + 0.1));
-        Failure { method, path: "/".to_owned(), began, ended, why: "503".to_owned() }
+        let cluster = Some(Cluster::Orders(1));
+        Failure { method, path: "/".to_owned(), cluster, began, ended, why: "503".to_owned() }
     }
 
     #[test]
@@ -196,8 +206,10 @@ mod tests {
         let wrong = |excuse| tally.line(&span(excuse)).1.len();
         assert_eq!(wrong(Excuse::None), 2);
         assert_eq!(wrong(Excuse::NotIdempotent), 1);
-        assert_eq!(wrong(Excuse::Until(at(1.9))), 2);
-        assert_eq!(wrong(Excuse::Until(at(2.1))), 0);
+        assert_eq!(wrong(Excuse::Until(Cluster::Shop, at(1.9))), 2);
+        assert_eq!(wrong(Excuse::Until(Cluster::Shop, at(2.1))), 0);
+        assert_eq!(wrong(Excuse::Until(Cluster::Orders(1), at(2.1))), 0);
+        assert_eq!(wrong(Excuse::Until(Cluster::Orders(0), at(2.1))), 2, "on another shard");
         let (line, _) = tally.line(&span(Excuse::None));
         assert_eq!((line.requests, line.failed, line.excused), (3, 2, 0));
         assert_eq!(line.slowest, Duration::from_millis(500));

@@ -17,6 +17,7 @@ pub(crate) struct Load {
     clients: usize,
     users: u64,
     method: Method,
+    has_key: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +36,8 @@ pub(crate) struct Running {
 
 impl Load {
     pub(crate) fn new(url: &str, path: &str) -> Self {
-        Self { uri: format!("{url}{path}"), clients: 12, users: 1, method: Method::GET }
+        let (uri, method) = (format!("{url}{path}"), Method::GET);
+        Self { uri, clients: 12, users: 1, method, has_key: false }
     }
 
     pub(crate) fn clients(mut self, clients: usize) -> Self {
@@ -46,6 +48,12 @@ impl Load {
     /// They ask by POST.
     pub(crate) fn posts(mut self) -> Self {
         self.method = Method::POST;
+        self
+    }
+
+    /// Each request has a key of its own.
+    pub(crate) fn keyed(mut self) -> Self {
+        self.has_key = true;
         self
     }
 
@@ -91,7 +99,10 @@ impl Load {
                 break;
             }
             let user = (number % self.users).to_string();
-            let request = Request::builder().method(&self.method).uri(&self.uri);
+            let mut request = Request::builder().method(&self.method).uri(&self.uri);
+            if self.has_key {
+                request = request.header("idempotency-key", number);
+            }
             let request = request.header("x-user", user).body(Empty::new());
             let began = Instant::now();
             let why = match client.request(request.unwrap()).await {

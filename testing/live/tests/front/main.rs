@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testbed::eventually;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::bed::{Front, SOON};
 use crate::load::Load;
@@ -60,6 +62,39 @@ async fn what_may_not_be_repeated_is_not() {
     assert_eq!((load.failed, load.answered), (8, 0), "{load:?}");
     assert_eq!(load.why.as_deref(), Some("502 Bad Gateway"));
     assert_eq!(front.counter("front_retries_total").await, 0);
+    front.stop().await;
+}
+
+/// A key promises nothing that the workers do not keep.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_lets_repeat_only_where_workers_keep_it() {
+    for (path, answered) in [("/400", 0), ("/500", 4)] {
+        let front = bed::start(&["--dry-run", "--keyed", "/500"]).await;
+        front.ready(2).await;
+        let load = tokio::spawn(Load::new(&front.url, path).posts().keyed().clients(4).run(4));
+        eventually(SOON, async || front.counter("front_in_flight").await == 4).await;
+        for victim in front.phase("ready").await {
+            front.signal(victim, Signal::SIGKILL).await;
+        }
+        let load = load.await.unwrap();
+        assert_eq!((load.failed, load.answered), (4 - answered, answered), "{path}: {load:?}");
+        front.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_send_a_body_is_not_waited_for() {
+    let front = bed::start(&["--dry-run"]).await;
+    front.ready(2).await;
+    let address = front.url.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let head = "POST /1 HTTP/1.1\r\nhost: shop\r\ncontent-length: 9\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    eventually(SOON, async || front.counter("front_in_flight").await == 1).await;
+    eventually(SOON, async || front.counter("front_in_flight").await == 0).await;
+    let mut said = [0; 12];
+    slow.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 408");
     front.stop().await;
 }
 

@@ -1,9 +1,10 @@
 //! A store that fails before, during and after the write, and one that has lost
 //! writes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jwt_refresh::store::PostgresStore;
+use jwt_refresh::Store;
+use jwt_refresh::store::{PostgresStore, Revocation, Revoke};
 use jwt_refresh::{Error, NoClaims, RefreshRequest, Subject};
 use serde_json::json;
 use testbed::link::{Direction, Link};
@@ -116,6 +117,61 @@ async fn a_promotion_is_followed() {
         here.logout(user, next.session()).await.unwrap();
         eventually(soon, async || verifier.verify(&token).is_err()).await;
     }
+}
+
+/// Whoever waits for a connection has one soon after the server is back, and not after a pause
+/// that has grown while it was away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_back_is_found_at_once() {
+    let postgres = Postgres::start().await.unwrap();
+    let store = PostgresStore::connect(&postgres.url(), NoTls, 2).await.unwrap();
+    for away in [600, 900, 1_200, 1_400] {
+        postgres.kill().await.unwrap();
+        let began = Instant::now();
+        let waits = async {
+            eventually_ok(DEADLINE, async || store.sessions("u").await).await;
+            Instant::now()
+        };
+        let back = async {
+            eventually(DEADLINE, async || began.elapsed() > Duration::from_millis(away)).await;
+            postgres.restart().await.unwrap();
+            Instant::now()
+        };
+        let (found, back) = tokio::join!(waits, back);
+        let late = found.saturating_duration_since(back);
+        assert!(late < Duration::from_millis(450), "{late:?}, away for {away} ms");
+    }
+}
+
+/// The promoted server gives the numbers of lost transactions to others: a reader that was ahead
+/// would pass them over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_that_lost_the_end_of_the_feed_hides_nothing_that_comes_after_it() {
+    let primary = Postgres::start().await.unwrap();
+    let replica = primary.replica().await.unwrap();
+    let both = format!("{},{}", primary.addr(), replica.addr());
+    let url = primary.url().replace(&primary.addr().to_string(), &both);
+    let url = format!("{url}?target_session_attrs=read-write");
+    let store = PostgresStore::connect(&url, NoTls, 2).await.unwrap();
+    let window = Duration::from_secs(60);
+    let revoke = async |token_id: String| {
+        store.revoke(&Revoke::Token { token_id }, window).await.map(drop)
+    };
+    revoke("kept".to_owned()).await.unwrap();
+    replica.caught_up(DEADLINE).await.unwrap();
+    replica.cut_stream().await.unwrap();
+    for n in 0..50 {
+        revoke(format!("lost {n}")).await.unwrap();
+    }
+    let feed = store.revocations(None, window, Duration::ZERO).await.unwrap();
+    primary.kill().await.unwrap();
+    replica.promote().await.unwrap();
+
+    eventually_ok(DEADLINE, async || revoke("late".to_owned()).await).await;
+    let read = async || store.revocations(Some(&feed.cursor), window, Duration::ZERO).await;
+    let feed = eventually_ok(DEADLINE, read).await;
+    let is_late = |entry: &Revocation| matches!(entry, Revocation::Token { token_id, .. } if token_id == "late");
+    assert!(feed.entries.iter().any(is_late), "{feed:?}");
 }
 
 /// The rotation has read the user's row before it had to wait for the session's.

@@ -134,7 +134,8 @@ impl Replica {
         self.set("recovery_min_apply_delay", Some(&delay)).await
     }
 
-    /// Makes it a primary. Returns once it takes writes.
+    /// Makes it a primary. Returns once it takes writes. A cut stream and a delay are
+    /// forgotten, which its own replicas would inherit.
     ///
     /// # Errors
     ///
@@ -142,7 +143,9 @@ impl Replica {
     /// [`Error::Late`] when it does not come to take writes.
     pub async fn promote(&self) -> Result<(), Error> {
         self.execute("promoting", "SELECT pg_promote(true, 10)").await?;
-        self.await_sql("it takes writes", "SELECT NOT pg_is_in_recovery()").await
+        self.await_sql("it takes writes", "SELECT NOT pg_is_in_recovery()").await?;
+        self.set("primary_conninfo", None).await?;
+        self.set("recovery_min_apply_delay", None).await
     }
 
     /// Cuts the stream from the primary: it receives nothing until

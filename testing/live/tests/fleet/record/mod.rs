@@ -25,19 +25,29 @@ pub(crate) struct Tail {
     /// When the last commit was made that the promoted server has.
     pub(crate) kept_until: SystemTime,
     pub(crate) killed: SystemTime,
-    /// From when on the cluster takes writes again.
-    pub(crate) promoted: SystemTime,
 }
+
+/// A request that was acknowledged, from its beginning to its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acked {
+    pub(crate) began: SystemTime,
+    pub(crate) ended: SystemTime,
+}
+
+/// How long after its client has given up something may still be done: as long as a worker may
+/// be busy with it that nobody waits for.
+const LATE: Duration = Duration::from_secs(15);
 
 /// Commits are dated a moment before they are in the log, so two of them may be dated the
 /// other way round.
 const DATED: Duration = Duration::from_millis(50);
 
 impl Tail {
-    /// Whether something that was acknowledged at `acked` may be gone for who looks until
-    /// `looked`.
-    fn may_have_lost(&self, acked: SystemTime, looked: SystemTime) -> bool {
-        acked + DATED >= self.kept_until && acked <= self.promoted && looked >= self.killed
+    /// Whether what was acknowledged may be gone for who looks until `looked`. What began after
+    /// the kill was not done by who was killed, however late the answer to what began before.
+    fn may_have_lost(&self, acked: Acked, looked: SystemTime) -> bool {
+        let Acked { began, ended } = acked;
+        ended + DATED >= self.kept_until && began <= self.killed && looked >= self.killed
     }
 }
 
@@ -46,12 +56,7 @@ impl Tail {
 pub(crate) struct Tails(pub(crate) Vec<Tail>);
 
 impl Tails {
-    pub(crate) fn loosen(
-        &self,
-        cluster: Cluster,
-        acked: SystemTime,
-        looked: SystemTime,
-    ) -> bool {
+    pub(crate) fn loosen(&self, cluster: Cluster, acked: Acked, looked: SystemTime) -> bool {
         self.0.iter().any(|tail| tail.cluster == cluster && tail.may_have_lost(acked, looked))
     }
 }
@@ -77,10 +82,10 @@ pub(crate) struct Register {
 
 #[derive(Debug)]
 enum Event {
-    /// Acknowledged at that time, or nobody knows.
+    /// Acknowledged, or nobody knows, and its client gave up at that time.
     Written {
         value: String,
-        acked: Option<SystemTime>,
+        outcome: Result<Acked, SystemTime>,
     },
     Read {
         value: String,
@@ -88,17 +93,28 @@ enum Event {
     },
 }
 
+/// Why a value may be shown.
+#[derive(Clone, Copy, Debug)]
+enum May {
+    Be,
+    /// It was acknowledged, and may be gone: what is written later is over it.
+    BeLost,
+    /// It may come later, until then.
+    Come(SystemTime),
+}
+
 impl Register {
     /// It holds `value` from before.
     pub(crate) fn new(name: impl Into<String>, cluster: Cluster, value: String) -> Self {
-        let acked = Some(SystemTime::UNIX_EPOCH);
-        let events = vec![Event::Written { value, acked }];
+        let before = SystemTime::UNIX_EPOCH;
+        let outcome = Ok(Acked { began: before, ended: before });
+        let events = vec![Event::Written { value, outcome }];
         Self { name: name.into(), cluster, events }
     }
 
-    /// Each value is written once.
-    pub(crate) fn written(&mut self, value: String, acked: Option<SystemTime>) {
-        self.events.push(Event::Written { value, acked });
+    /// Each value is written once: when it was acknowledged, or else given up.
+    pub(crate) fn written(&mut self, value: String, outcome: Result<Acked, SystemTime>) {
+        self.events.push(Event::Written { value, outcome });
     }
 
     pub(crate) fn read(&mut self, value: String, ended: SystemTime) {
@@ -108,24 +124,25 @@ impl Register {
     pub(crate) fn judge(&self, tails: &Tails, wrong: &mut Vec<Violation>) {
         for (at, event) in self.events.iter().enumerate() {
             let Event::Read { value, ended } = event else { continue };
-            let is_firm = |acked: &Option<SystemTime>| {
-                acked.is_some_and(|acked| !tails.loosen(self.cluster, acked, *ended))
-            };
-            let mut may_be = BTreeSet::new();
+            let mut may_be: Vec<(&String, May)> = Vec::new();
             for before in &self.events[..at] {
-                let Event::Written { value, acked } = before else { continue };
-                if is_firm(acked) {
-                    // What was loose before may still come late, over this one.
-                    may_be.retain(|(_, firm)| !firm);
-                    may_be.insert((value, true));
-                } else {
-                    may_be.insert((value, false));
+                let Event::Written { value, outcome } = before else { continue };
+                match outcome {
+                    Ok(acked) if !tails.loosen(self.cluster, *acked, *ended) => {
+                        // What nobody was told of may still come late, over this one.
+                        may_be.retain(
+                            |(_, may)| matches!(may, May::Come(late) if acked.began < *late),
+                        );
+                        may_be.push((value, May::Be));
+                    }
+                    Ok(_) => may_be.push((value, May::BeLost)),
+                    Err(given_up) => may_be.push((value, May::Come(*given_up + LATE))),
                 }
             }
             if !may_be.iter().any(|(possible, _)| *possible == value) {
                 let written = self.events[..at].iter().rev().find_map(|event| match event {
-                    Event::Written { value, acked: Some(at) } => {
-                        Some(format!("`{value}` was written by {}", clock(*at)))
+                    Event::Written { value, outcome: Ok(acked) } => {
+                        Some(format!("`{value}` was written by {}", clock(acked.ended)))
                     }
                     _ => None,
                 });
@@ -164,7 +181,7 @@ pub(crate) struct Orders {
 struct Placed {
     mark: Mark,
     /// Its number and when that was said, or nobody knows.
-    acked: Option<(i64, SystemTime)>,
+    acked: Option<(i64, Acked)>,
 }
 
 #[derive(Debug)]
@@ -185,7 +202,7 @@ impl Orders {
     }
 
     /// Each mark is ordered once. What was refused was not placed.
-    pub(crate) fn placed(&mut self, mark: Mark, acked: Option<(i64, SystemTime)>) {
+    pub(crate) fn placed(&mut self, mark: Mark, acked: Option<(i64, Acked)>) {
         self.placed.push(Placed { mark, acked });
     }
 
@@ -223,7 +240,7 @@ impl Orders {
                             self.user,
                             clock(*ended),
                             placed.len(),
-                            last.map(|(_, at)| clock(at)).unwrap_or_default(),
+                            last.map(|(_, acked)| clock(acked.ended)).unwrap_or_default(),
                         )));
                     }
                 }
@@ -247,6 +264,22 @@ impl Orders {
     pub(crate) fn lost(&self, rows: &[(i64, Mark)]) -> usize {
         let there: BTreeSet<_> = rows.iter().map(|(id, _)| *id).collect();
         self.acknowledged().filter(|(id, _)| !there.contains(id)).count()
+    }
+
+    /// By how many units the stock may differ from the orders that are there: of each that was
+    /// lost on its shard or in the shop, and of those that nobody was told of.
+    pub(crate) fn unsure_units(&self, now: SystemTime, tails: &Tails) -> i64 {
+        if tails.0.is_empty() {
+            return 0;
+        }
+        let is_sure = |placed: &&Placed| {
+            let acked = placed.acked.map(|(_, acked)| acked);
+            acked.is_some_and(|acked| {
+                [self.shard, Cluster::Shop].iter().all(|of| !tails.loosen(*of, acked, now))
+            })
+        };
+        let unsure = self.placed.iter().filter(|placed| !is_sure(placed));
+        unsure.map(|placed| placed.mark.quantity).sum()
     }
 
     fn is_firm(&self, placed: &Placed, ended: SystemTime, tails: &Tails) -> bool {
@@ -302,7 +335,7 @@ pub(crate) const REVOKED: Duration = Duration::from_secs(1);
 /// A use of an access token whose session was ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UseAfterLogout {
-    pub(crate) logged_out: SystemTime,
+    pub(crate) logged_out: Acked,
     pub(crate) began: SystemTime,
     pub(crate) ended: SystemTime,
     pub(crate) accepted: bool,
@@ -310,11 +343,14 @@ pub(crate) struct UseAfterLogout {
 
 impl UseAfterLogout {
     pub(crate) fn judge(&self, tails: &Tails, wrong: &mut Vec<Violation>) {
-        let late = self.began >= self.logged_out + REVOKED;
+        let late = self.began >= self.logged_out.ended + REVOKED;
         let lost = tails.loosen(Cluster::Shop, self.logged_out, self.ended);
         if self.accepted && late && !lost {
-            let after = self.began.duration_since(self.logged_out).unwrap_or_default();
-            wrong.push(Violation(format!("a token was accepted {after:?} after its logout")));
+            let after = self.began.duration_since(self.logged_out.ended).unwrap_or_default();
+            wrong.push(Violation(format!(
+                "at {}, a token was accepted {after:?} after its logout",
+                clock(self.began)
+            )));
         }
     }
 }
@@ -327,7 +363,7 @@ pub(crate) const COPIES: Duration = Duration::from_millis(1_100);
 #[derive(Debug, Default)]
 pub(crate) struct Product {
     id: i64,
-    written: Vec<(i64, Option<SystemTime>)>,
+    written: Vec<(i64, Option<Acked>)>,
     read: Vec<(i64, SystemTime, SystemTime)>,
 }
 
@@ -336,12 +372,12 @@ impl Product {
         Self { id, ..Self::default() }
     }
 
-    pub(crate) fn written(&mut self, version: i64, acked: Option<SystemTime>) {
+    pub(crate) fn written(&mut self, version: i64, acked: Option<Acked>) {
         self.written.push((version, acked));
     }
 
     /// The version that was written last, and when that was acknowledged.
-    pub(crate) fn last(&self) -> (i64, Option<SystemTime>) {
+    pub(crate) fn last(&self) -> (i64, Option<Acked>) {
         *self.written.last().expect("something was written")
     }
 
@@ -358,7 +394,7 @@ impl Product {
         for &(version, began, ended) in &self.read {
             let firm = self.written.iter().filter_map(|(version, acked)| {
                 let acked = (*acked)?;
-                let known = acked + COPIES <= began;
+                let known = acked.ended + COPIES <= began;
                 (known && !tails.loosen(Cluster::Shop, acked, ended)).then_some(*version)
             });
             let least = firm.max().unwrap_or(0);
@@ -375,136 +411,4 @@ impl Product {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: f64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_000.0 + seconds)
-    }
-
-    /// Killed at 5, promoted at 6, and what was committed after 4 is gone.
-    fn tails() -> Tails {
-        let tail =
-            |cluster| Tail { cluster, kept_until: at(4.0), killed: at(5.0), promoted: at(6.0) };
-        Tails(vec![tail(Cluster::Shop), tail(Cluster::Orders(0))])
-    }
-
-    fn wrong(judge: impl FnOnce(&mut Vec<Violation>)) -> usize {
-        let mut wrong = Vec::new();
-        judge(&mut wrong);
-        wrong.len()
-    }
-
-    fn text(value: &str) -> String {
-        value.to_owned()
-    }
-
-    #[test]
-    fn a_read_shows_the_last_firm_write_or_a_loose_one() {
-        let mut name = Register::new("name", Cluster::Shop, text("a"));
-        name.read(text("a"), at(0.0));
-        name.written(text("b"), Some(at(1.0)));
-        name.read(text("b"), at(1.5));
-        name.written(text("c"), None);
-        name.read(text("b"), at(2.0));
-        name.read(text("c"), at(2.1));
-        name.written(text("d"), Some(at(3.0)));
-        name.read(text("d"), at(3.1));
-        // It comes late, over the other.
-        name.read(text("c"), at(3.2));
-        assert_eq!(wrong(|wrong| name.judge(&Tails::default(), wrong)), 0);
-        name.read(text("b"), at(3.3));
-        name.read(text("a"), at(3.4));
-        name.read(text("x"), at(3.5));
-        assert_eq!(wrong(|wrong| name.judge(&Tails::default(), wrong)), 3);
-    }
-
-    #[test]
-    fn only_the_tail_may_be_lost_and_only_after_the_kill() {
-        let mut name = Register::new("name", Cluster::Shop, text("a"));
-        name.written(text("kept"), Some(at(3.9)));
-        name.written(text("tail"), Some(at(4.5)));
-        name.read(text("tail"), at(4.6));
-        name.read(text("kept"), at(5.5));
-        assert_eq!(wrong(|wrong| name.judge(&tails(), wrong)), 0);
-        assert_eq!(wrong(|wrong| name.judge(&Tails::default(), wrong)), 1);
-        name.read(text("a"), at(5.6));
-        assert_eq!(wrong(|wrong| name.judge(&tails(), wrong)), 1);
-
-        let mut early = Register::new("name", Cluster::Shop, text("a"));
-        early.written(text("tail"), Some(at(4.5)));
-        early.read(text("a"), at(4.6));
-        assert_eq!(wrong(|wrong| early.judge(&tails(), wrong)), 1);
-
-        let mut elsewhere = Register::new("name", Cluster::Orders(1), text("a"));
-        elsewhere.written(text("b"), Some(at(4.5)));
-        elsewhere.read(text("a"), at(5.5));
-        assert_eq!(wrong(|wrong| elsewhere.judge(&tails(), wrong)), 1);
-    }
-
-    fn mark(quantity: i64) -> Mark {
-        Mark { product: 1, quantity }
-    }
-
-    #[test]
-    fn an_order_is_there_once_and_is_nobody_elses() {
-        let mut orders = Orders::new(7, Cluster::Orders(0));
-        orders.placed(mark(1), Some((101, at(1.0))));
-        orders.placed(mark(2), None);
-        orders.listed(vec![(101, mark(1))], at(2.0));
-        orders.listed(vec![(101, mark(1)), (102, mark(2))], at(2.0));
-        orders.counted(1, at(2.0));
-        orders.counted(2, at(2.0));
-        assert_eq!(wrong(|wrong| orders.judge(&Tails::default(), wrong)), 0);
-        let shown = |rows: &[(i64, Mark)]| {
-            wrong(|wrong| orders.judge_rows(rows, at(9.0), &Tails::default(), wrong))
-        };
-        assert_eq!(shown(&[(102, mark(2))]), 1, "lost");
-        assert_eq!(shown(&[(101, mark(1)), (103, mark(1))]), 1, "doubled");
-        assert_eq!(shown(&[(101, mark(1)), (102, mark(2)), (103, mark(2))]), 1, "doubled");
-        assert_eq!(shown(&[(101, mark(1)), (104, mark(9))]), 1, "somebody else's");
-
-        orders.counted(0, at(2.0));
-        orders.counted(3, at(2.0));
-        assert_eq!(wrong(|wrong| orders.judge(&Tails::default(), wrong)), 2);
-    }
-
-    #[test]
-    fn an_order_may_be_gone_with_the_tail_of_its_shard() {
-        let mut orders = Orders::new(7, Cluster::Orders(0));
-        orders.placed(mark(1), Some((101, at(4.5))));
-        let tail = tails();
-        assert_eq!(wrong(|wrong| orders.judge_rows(&[], at(9.0), &tail, wrong)), 0);
-        assert_eq!(orders.lost(&[]), 1);
-        orders.placed(mark(2), Some((102, at(6.5))));
-        assert_eq!(wrong(|wrong| orders.judge_rows(&[], at(9.0), &tail, wrong)), 1);
-    }
-
-    #[test]
-    fn a_token_may_be_accepted_for_a_second_after_its_logout() {
-        let used = |logged_out, began, accepted| {
-            let (logged_out, began) = (at(logged_out), at(began));
-            let one = UseAfterLogout { logged_out, began, ended: began, accepted };
-            wrong(|wrong| one.judge(&tails(), wrong))
-        };
-        assert_eq!(used(1.0, 1.9, true), 0);
-        assert_eq!(used(1.0, 2.0, true), 1);
-        assert_eq!(used(1.0, 2.0, false), 0);
-        assert_eq!(used(4.5, 7.0, true), 0, "the logout is lost");
-        assert_eq!(used(3.0, 7.0, true), 1);
-    }
-
-    #[test]
-    fn a_product_may_be_a_copy_for_a_second() {
-        let mut product = Product::new(1);
-        product.written(1, Some(at(1.0)));
-        product.written(2, Some(at(2.0)));
-        product.read(1, at(3.0), at(3.0));
-        product.read(2, at(3.2), at(3.2));
-        assert_eq!(wrong(|wrong| product.judge(&Tails::default(), wrong)), 0);
-        product.read(1, at(3.2), at(3.2));
-        product.read(0, at(2.2), at(2.2));
-        product.read(3, at(3.2), at(3.2));
-        assert_eq!(wrong(|wrong| product.judge(&Tails::default(), wrong)), 3);
-    }
-}
+mod tests;
