@@ -26,9 +26,9 @@ cargo xtask demo --lag TIME [--once] [--yes] [--seconds N]
     written, for 3 N seconds (18); a table; it needs no Redis
 cargo xtask demo --fleet [--once] [--yes] [--replay FILE.csv]
     the storefront as workers behind a front that scales them, with replicas of its
-    database and of two shards, a cache, and users who are logged in: a load that
-    rises and falls, or that of a file of t_s,value; a line a second, each decision,
-    a table
+    database and of two shards, a cache, users who are logged in, and confirmations
+    of their orders: a load that rises and falls, or that of a file of t_s,value; a
+    line a second, each decision, a table
 cargo xtask overhead [--yes]
     what each layer of a worker costs a request: p50 and CPU of a profile and of an
     order, with all layers and without this one, in interleaved blocks; a table

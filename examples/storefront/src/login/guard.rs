@@ -1,13 +1,16 @@
 //! What only some may do: those with a good access token, its scope or role, for their own.
 
-use axum::extract::Request;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use jwt_refresh::axum::Access;
-use jwt_refresh::{NoClaims, RequireLayer};
+use jwt_refresh::{NoClaims, RequireLayer, Verifier};
+use tokio::time::timeout;
 
 use super::Login;
 use crate::error::Error;
@@ -39,12 +42,28 @@ impl Guard<'_> {
     }
 }
 
+/// For how long a request waits for news of the sessions that have ended, where there is none
+/// for too long: a process that was stopped, or whose database is another one, has them in a
+/// moment.
+const NEWS: Duration = Duration::from_millis(1_500);
+
 /// For whoever is logged in.
 pub(super) fn verified<S>(login: &Login, methods: MethodRouter<S>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    methods.route_layer(login.bearer.clone()).route_layer(map_response(told))
+    let verifier = login.issuer.verifier();
+    methods
+        .route_layer(login.bearer.clone())
+        .route_layer(from_fn_with_state(verifier, informed))
+        .route_layer(map_response(told))
+}
+
+/// Without news after that, the bearer layer answers 503.
+async fn informed(State(verifier): State<Verifier>, request: Request, next: Next) -> Response {
+    // Late or not: who comes next looks for itself.
+    let _ = timeout(NEWS, verifier.ready()).await;
+    next.run(request).await
 }
 
 /// Users read and change what is theirs.

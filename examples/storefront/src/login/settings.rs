@@ -25,6 +25,10 @@ use crate::hex_key::HexKey;
 const ISSUER: &str = "https://storefront.example";
 const AUDIENCE: &str = "https://storefront.example/api";
 
+/// How long an access token may be accepted after its session has ended: where the news of that
+/// is older, nothing is accepted.
+const REVOKED: Duration = Duration::from_secs(1);
+
 /// How long a start waits until the revocations are known.
 const READY: Duration = Duration::from_secs(10);
 
@@ -125,6 +129,7 @@ impl Settings {
             .store(store)
             .claims_source(accounts.clone())
             .grace(Duration::from_millis(self.grace_ms))
+            .stale_after(REVOKED)
             .access_ttl(Duration::from_secs(self.access_ttl))
             .build()?;
         let verifier = issuer.verifier();

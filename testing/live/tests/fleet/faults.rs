@@ -88,9 +88,7 @@ impl Fault {
         Self::PrimaryEndsBeforeLag(SHOP),
         Self::ThereAndBack(SHARD, End::Killed),
         Self::ThereAndBack(SHOP, End::Stopped),
-        // Not the shop's: a worker that goes on after both has to connect before it hears of
-        // sessions that have ended meanwhile, which may take longer than a second in all.
-        Self::PrimaryKilledWhileWorkerStopped(SHARD),
+        Self::PrimaryKilledWhileWorkerStopped(SHOP),
         Self::RedisKilledInRestart,
         Self::SupervisorKilled,
     ];

@@ -32,6 +32,14 @@ impl Pair {
         format!("{url}?target_session_attrs=read-write")
     }
 
+    /// The rows of a table of the shop's.
+    async fn count(&self, table: &str) -> Result<i64, String> {
+        let client = self.primary.client().await.map_err(|error| error.to_string())?;
+        let sql = format!("SELECT count(*) FROM storefront.{table}");
+        let row = client.query_one(&sql, &[]).await.map_err(|error| error.to_string())?;
+        Ok(row.get(0))
+    }
+
     async fn stop(&self) -> Result<(), testbed::Error> {
         self.replica.stop().await?;
         self.primary.stop().await
@@ -97,6 +105,22 @@ impl Beds {
         let sql = format!("SELECT email FROM storefront.users WHERE id = {user}");
         let row = client.query_one(&sql, &[]).await.map_err(|error| error.to_string())?;
         Ok(row.get(0))
+    }
+
+    /// How much of what was ordered is still to be done, and the orders that are there and
+    /// confirmed, on all shards.
+    pub(crate) async fn confirmed(&self) -> Result<(i64, Vec<i64>), String> {
+        let mut undone = self.shop.count("unsettled_orders").await?;
+        let mut confirmed = Vec::new();
+        for shard in &self.shards {
+            undone += shard.count("outbox").await?;
+            let client = shard.primary.client().await.map_err(|error| error.to_string())?;
+            let sql = "SELECT order_id FROM storefront.confirmations
+                       JOIN storefront.orders ON id = order_id";
+            let rows = client.query(sql, &[]).await.map_err(|error| error.to_string())?;
+            confirmed.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        }
+        Ok((undone, confirmed))
     }
 
     fn settle(&self, storefront: Storefront, database: &str, redis: &Redis) -> Storefront {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use testbed::Folder;
 use testbed::guard::{ExitSignal, Process, spawn_guarded};
 
+use super::confirmations::Confirmations;
 use super::workers::{Counts, Workers};
 use super::{Fleet, LOGGED_IN, POLICY, SEEDED, decision};
 use crate::command::target;
@@ -114,12 +115,13 @@ impl Front {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Sends the day, prints a line a second and each decision, and replaces all workers at
-    /// the peak.
+    /// Sends the day, prints a line a second and each decision, also of those who confirm
+    /// orders, and replaces all workers at the peak.
     pub(super) async fn watch(
         &self,
         storefront: &Storefront,
         replay: &Path,
+        confirmations: &mut Confirmations,
     ) -> Result<Fleet, String> {
         let words = [&SEEDED[..], &LOGGED_IN].concat();
         let load = storefront.replay(&self.url, replay, &words);
@@ -130,8 +132,16 @@ impl Front {
         let (mut calm, mut restarted) = (before.ready, false);
         let (mut workers, mut counted) = (Workers::default(), Counts::default());
         println!(
-            "\n{:>4}{:>12}{:>11}{:>9}{:>7}{:>10}{:>15}",
-            "s", "requests/s", "in flight", "workers", "ready", "cached %", "on replicas %"
+            "\n{:>4}{:>12}{:>11}{:>9}{:>7}{:>10}{:>15}{:>12}{:>12}",
+            "s",
+            "requests/s",
+            "in flight",
+            "workers",
+            "ready",
+            "cached %",
+            "on replicas %",
+            "to confirm",
+            "confirmers"
         );
         for second in 0.. {
             let report = tokio::select! {
@@ -147,6 +157,7 @@ impl Front {
                 fleet.ins += u32::from(line.contains("IN "));
             }
             heard = said.len();
+            let (to_confirm, confirmers) = confirmations.look().await?;
             if second > 0 && report.is_none() {
                 let requests = now.requests - before.requests;
                 let (Moment { in_flight, ready, .. }, all) = (&now, now.list.len());
@@ -154,7 +165,7 @@ impl Front {
                 let (cached, on_replicas) = (of.cached(), of.on_replicas());
                 println!(
                     "{second:>4}{requests:>12}{in_flight:>11}{all:>9}{ready:>7}{cached:>10.0}\
-                     {on_replicas:>15.0}"
+                     {on_replicas:>15.0}{to_confirm:>12}{confirmers:>12}"
                 );
             }
             counted = workers.counts();

@@ -1,9 +1,11 @@
 //! The storefront as a fleet: workers behind a front that starts, balances, scales and replaces
 //! them, under a load that rises and falls. Each has all of it: users who are logged in, a cache
-//! that all share, shards, and replicas of each database.
+//! that all share, shards, and replicas of each database. What is ordered is confirmed meanwhile.
 
 mod beds;
+mod confirmations;
 mod front;
+mod mail;
 mod workers;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use serde_json::Value;
 use testbed::locate::Need;
 
 pub(crate) use self::beds::Beds;
+use self::confirmations::{Confirmations, Confirmed};
 use self::front::{Front, Moment};
 use self::workers::Counts;
 use super::Options;
@@ -82,7 +85,10 @@ async fn show(options: &Options, began: Instant) -> Result<(), String> {
         }
     };
     front.ready().await?;
-    let fleet = front.watch(&storefront, &replay).await?;
+    let mut confirmations = Confirmations::start(&storefront).await?;
+    println!("== who confirms orders, for their operator: {}", confirmations.admin());
+    let mut fleet = front.watch(&storefront, &replay, &mut confirmations).await?;
+    fleet.confirmed = confirmations.end(&beds, fleet.orders as usize).await?;
     println!("\n{fleet}");
     println!("\nAll of it took {:.0?}.", began.elapsed());
     fleet.judge()?;
@@ -91,15 +97,17 @@ async fn show(options: &Options, began: Instant) -> Result<(), String> {
         tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
     }
     front.stop().await?;
+    confirmations.stop().await?;
     beds.stop().await
 }
 
-/// A line of the front's log that tells of a decision, or why; without its date.
+/// A line of a log that tells of a decision, or why; without its date and who says it.
 fn decision(line: &str) -> Option<&str> {
-    let told = line.split_once("front: ").map_or(line, |(_, told)| told);
-    let is =
-        ["OUT ", "IN "].iter().any(|word| told.starts_with(word)) || line.starts_with("  ");
-    is.then_some(told)
+    if line.starts_with("  ") {
+        return Some(line);
+    }
+    let (_, told) = line.split_once(": ")?;
+    ["OUT ", "IN "].iter().any(|word| told.starts_with(word)).then_some(told)
 }
 
 /// The figures.
@@ -122,6 +130,9 @@ struct Fleet {
     users: f64,
     refreshes: f64,
     refused: f64,
+    /// Placed by the load.
+    orders: f64,
+    confirmed: Confirmed,
     counts: Counts,
     /// Of a worker, in MB: at its first reading, and at its last.
     memory: (f64, f64),
@@ -141,16 +152,19 @@ impl Fleet {
             users: number(report, "/login/users")?,
             refreshes: number(report, "/login/refreshes")?,
             refused: number(report, "/login/refused")?,
+            orders: number(report, "/by_kind/order/requests")?
+                - number(report, "/by_kind/order/failures")?,
             ..self
         })
     }
 
-    /// Whether it grew, shrank, was replaced, and failed nothing.
+    /// Whether it grew, shrank, was replaced, failed nothing, and confirmed what was ordered.
     fn judge(&self) -> Result<(), String> {
         if self.failures > 0.0 || self.unanswered > 0 {
             let Self { failures, unanswered, .. } = self;
             return Err(format!("{failures} requests failed, {unanswered} had no worker"));
         }
+        self.confirmed.judge()?;
         if self.refreshes == 0.0 {
             return Err("nobody has refreshed a token".to_owned());
         }
@@ -185,6 +199,11 @@ impl fmt::Display for Fleet {
         writeln!(f, "{:40}{:>10}", "users who were logged in", self.users)?;
         writeln!(f, "{:40}{:>10}", "tokens refreshed", self.refreshes)?;
         writeln!(f, "{:40}{:>10}", "requests refused", self.refused)?;
+        let Confirmed { placed, confirmed, sent_again, most, .. } = &self.confirmed;
+        writeln!(f, "{:40}{placed:>10}", "orders placed")?;
+        writeln!(f, "{:40}{confirmed:>10}", "orders confirmed")?;
+        writeln!(f, "{:40}{sent_again:>10}", "confirmations sent again")?;
+        writeln!(f, "{:40}{most:>10}", "workers of confirmations at most")?;
         let Self { counts, memory: (first, last), .. } = self;
         writeln!(f, "{:40}{:>10.1}", "lookups answered by a cache, %", counts.cached())?;
         writeln!(f, "{:40}{:>10.1}", "database reads on replicas, %", counts.on_replicas())?;
@@ -203,6 +222,8 @@ mod tests {
         assert_eq!(decision(log), Some("OUT 1 -> 3"));
         assert_eq!(decision("  in-flight 1.77 of 0.80"), Some("  in-flight 1.77 of 0.80"));
         assert_eq!(decision("2026-11-22T08:50:59Z  INFO front: stopped"), None);
+        let log = "2026-11-22T08:50:59Z  INFO storefront::confirmations::pool: IN 3 -> 1";
+        assert_eq!(decision(log), Some("IN 3 -> 1"));
     }
 
     #[test]
@@ -216,10 +237,12 @@ mod tests {
             restarted: true,
             refreshes: 1.0,
             counts: Counts::some(),
+            confirmed: Confirmed { placed: 1, confirmed: 1, ..Confirmed::default() },
             ..Fleet::default()
         };
         assert_eq!(fine().judge(), Ok(()));
-        let wrong: [fn(&mut Fleet); 9] = [
+        let wrong: [fn(&mut Fleet); 10] = [
+            |fleet| fleet.confirmed.confirmed = 0,
             |fleet| fleet.refreshes = 0.0,
             |fleet| fleet.counts = Counts::default(),
             |fleet| fleet.failures = 1.0,
