@@ -52,3 +52,9 @@ pub(crate) fn step(words: &[&str]) -> Result<(), String> {
     println!("== {shown}: {:.0?}", began.elapsed());
     Ok(())
 }
+
+/// Builds the programs that are shown. Both at once: by itself, each would have its
+/// dependencies built with other features.
+pub(crate) fn shop_and_front() -> Result<(), String> {
+    step(&["build", "--release", "--package", "storefront", "--package", "front"])
+}

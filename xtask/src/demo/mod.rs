@@ -22,7 +22,7 @@ use self::outage::Outage;
 use self::shards::Shards;
 pub(crate) use self::shop::{Shop, Storefront};
 use self::table::Run;
-use crate::command::{runtime, step};
+use crate::command::{runtime, shop_and_front};
 use crate::servers;
 
 /// What `cargo xtask demo` was asked for.
@@ -116,7 +116,7 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
     }
     let began = Instant::now();
     servers::provide(&[Need::Postgres, Need::Redis], options.yes)?;
-    step(&["build", "--release", "--package", "storefront"])?;
+    shop_and_front()?;
     runtime()?.block_on(show(options, began))
 }
 

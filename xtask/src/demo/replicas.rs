@@ -12,7 +12,7 @@ use testbed::postgres::{Postgres, Replica};
 use super::shop::{Shop, Storefront};
 use super::table::number;
 use super::{Options, close, wait_for_ctrl_c};
-use crate::command::{runtime, step};
+use crate::command::{runtime, shop_and_front};
 use crate::servers;
 
 const REPLICAS: usize = 2;
@@ -48,7 +48,7 @@ const MODES: [Mode; 3] = [
 pub(super) fn run(options: Options, lag: Duration) -> Result<(), String> {
     let began = Instant::now();
     servers::provide(&[Need::Postgres], options.yes)?;
-    step(&["build", "--release", "--package", "storefront"])?;
+    shop_and_front()?;
     runtime()?.block_on(show(options, lag, began))
 }
 

@@ -10,7 +10,7 @@ use testbed::locate::Need;
 
 use self::asked::Caller;
 use self::cpu::Cpu;
-use crate::command::{runtime, step};
+use crate::command::{runtime, shop_and_front};
 use crate::demo::{Beds, Shop, Storefront};
 use crate::servers;
 
@@ -105,7 +105,7 @@ struct Block {
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis], yes)?;
     // As `demo --fleet` has them, so that none is built twice.
-    step(&["build", "--release", "--package", "storefront", "--package", "front"])?;
+    shop_and_front()?;
     runtime()?.block_on(show())
 }
 

@@ -21,7 +21,7 @@ use self::front::{Front, Moment};
 use self::workers::Counts;
 use super::Options;
 use super::table::number;
-use crate::command::{runtime, step};
+use crate::command::{runtime, shop_and_front};
 use crate::servers;
 
 /// Quick, to be watched: workers are ready in a fraction of a second, and load changes in
@@ -63,7 +63,7 @@ const LOGGED_IN: [&str; 2] = ["--login", "48"];
 pub(super) fn run(options: &Options) -> Result<(), String> {
     let began = Instant::now();
     servers::provide(&[Need::Postgres, Need::Redis], options.yes)?;
-    step(&["build", "--release", "--package", "storefront", "--package", "front"])?;
+    shop_and_front()?;
     runtime()?.block_on(show(options, began))
 }
 
