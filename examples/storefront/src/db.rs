@@ -235,7 +235,8 @@ impl DbError {
             Self::TimedOut => true,
             Self::Failed(e) => e.code().is_none_or(passes),
             Self::Shard(e) => shard_may_come_back(e),
-            Self::Unsettled(cause) => cause.is_transient(),
+            // It will be placed, whatever has kept it from its shard.
+            Self::Unsettled(_) => true,
         }
     }
 
@@ -334,5 +335,19 @@ impl fmt::Display for Unopened {
 impl error::Error for Unopened {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_was_accepted_is_no_mistake_of_the_shops() {
+        let cause = ShardError::TransactionAborted { shard: "orders-1".parse().unwrap() };
+        let cause = DbError::Shard(cause);
+        assert!(!cause.is_transient());
+        let unsettled = cause.unsettled();
+        assert!(unsettled.is_transient() && unsettled.may_have_happened());
     }
 }

@@ -100,7 +100,7 @@ async fn whatever_fails_each_order_is_confirmed_once() {
                     Some((201, order)) => placed.push(order["id"].as_i64().unwrap()),
                     // Its shard is away just now.
                     Some((503, _)) => {}
-                    other => panic!("{other:?}"),
+                    other => panic!("{other:?}\n{}", shop.running.said()),
                 }
             }
             placed
