@@ -340,11 +340,14 @@ impl error::Error for Unopened {
 
 #[cfg(test)]
 mod tests {
+    use shard_router::ShardName;
+
     use super::*;
 
     #[test]
     fn an_order_that_was_accepted_is_no_mistake_of_the_shops() {
-        let cause = ShardError::TransactionAborted { shard: "orders-1".parse().unwrap() };
+        let shard = ShardName::new("orders-1").unwrap();
+        let cause = ShardError::TransactionAborted { shard };
         let cause = DbError::Shard(cause);
         assert!(!cause.is_transient());
         let unsettled = cause.unsettled();
