@@ -228,8 +228,17 @@ impl Bed {
         }
     }
 
+    /// How many orders were accepted that their shard is not known to have.
+    async fn unsettled(&self) -> i64 {
+        let sql = "SELECT count(*) FROM storefront.unsettled_orders";
+        self.main.client().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// Waits until all that was placed is confirmed, and nothing is left; each once.
     pub(crate) async fn all_is_confirmed(&self) {
+        // In this order: an order that was answered 503 may be placed yet, and is to be
+        // confirmed then.
+        eventually(SOON, async || self.unsettled().await == 0).await;
         eventually(SOON, async || self.outbox("true").await == 0).await;
         let (placed, confirmed) = (self.placed().await, self.confirmed().await);
         assert_eq!(placed, confirmed.keys().copied().collect());
