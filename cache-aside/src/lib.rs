@@ -55,6 +55,8 @@ mod epoch;
 mod error;
 mod flight;
 pub mod future;
+#[cfg(feature = "http")]
+mod http;
 mod key;
 mod layer;
 mod loaded;
