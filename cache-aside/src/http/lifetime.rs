@@ -80,7 +80,7 @@ fn guessed(headers: &HeaderMap, received: SystemTime, heuristic: Heuristic) -> L
 }
 
 /// RFC 9110, section 15.1.
-fn is_heuristically_cacheable(status: StatusCode) -> bool {
+pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
         200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501

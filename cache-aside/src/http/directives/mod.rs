@@ -7,14 +7,14 @@ mod targeted;
 use std::time::Duration;
 
 pub(super) use self::request::RequestDirectives;
-pub(super) use self::response::{Fields, ResponseDirectives};
+pub(super) use self::response::{Fields, ResponseDirectives, Span};
 use super::field::unquoted;
 
 /// The longest that is told apart: 2^31 s, as RFC 9111, section 1.2.2, has it.
 const LONGEST: u64 = 1 << 31;
 
 /// Delta-seconds; nothing if it is none. What is too large to count is very long.
-fn seconds(value: Option<&[u8]>) -> Option<Duration> {
+pub(super) fn seconds(value: Option<&[u8]>) -> Option<Duration> {
     let digits = unquoted(value?);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
