@@ -16,8 +16,6 @@ pub(super) enum Forward {
     VaryMiss,
     Request,
     Stale,
-    /// There is what could have been used, and it was not whole.
-    Partial,
 }
 
 impl Forward {
@@ -29,7 +27,6 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
-            Self::Partial => "partial",
         }
     }
 }
@@ -161,7 +158,6 @@ mod tests {
             (Forward::VaryMiss, "vary-miss"),
             (Forward::Request, "request"),
             (Forward::Stale, "stale"),
-            (Forward::Partial, "partial"),
         ] {
             let status = Status { forward: Some(forward), ..Status::default() };
             assert_eq!(text(&status), format!("Edge; fwd={token}"));

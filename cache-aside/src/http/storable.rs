@@ -23,8 +23,6 @@ pub(super) enum Refusal {
     NoFreshness,
     Cookie,
     TooLarge,
-    /// It was purged while it was on its way, or it was told not to be kept.
-    Overtaken,
 }
 
 impl Refusal {
@@ -41,14 +39,13 @@ impl Refusal {
             Self::NoFreshness => "no-freshness",
             Self::Cookie => "set-cookie",
             Self::TooLarge => "too-large",
-            Self::Overtaken => "overtaken",
         }
     }
 
-    /// Whether the next response to the same is likely to be refused, too, so that nobody
-    /// should wait for it.
-    pub(super) fn is_lasting(self) -> bool {
-        !matches!(self, Self::RequestNoStore | Self::Authorization | Self::Overtaken)
+    /// Whether it is the response that does not allow it, not the request: what was stored
+    /// before is over then, and nobody should wait for the next one.
+    pub(super) fn is_of_response(self) -> bool {
+        !matches!(self, Self::RequestNoStore | Self::Authorization | Self::Method)
     }
 }
 

@@ -12,7 +12,13 @@ const MOST: usize = 32;
 
 /// The request's fields that a response was chosen by, with what they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Selection(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+pub(super) struct Selection(Box<[(HeaderName, Value)]>);
+
+/// A field in its normal form; none if it is not there.
+type Value = Option<Box<[u8]>>;
+
+/// Those of one request, in the order of the fields' names.
+pub(super) type Values = Box<[Value]>;
 
 impl Selection {
     /// By `Vary`, and by the fields that are always looked at if a request has them. None if
@@ -55,7 +61,7 @@ impl Selection {
 
     /// What a request says where this one is selected by: for telling apart who asks for the
     /// same before there is an answer.
-    pub(super) fn values(&self, request: &HeaderMap) -> Box<[Option<Box<[u8]>>]> {
+    pub(super) fn values(&self, request: &HeaderMap) -> Values {
         self.0.iter().map(|(name, _)| normalised(request, name)).collect()
     }
 
