@@ -67,7 +67,7 @@ cases! {
     a_date_that_is_nonsense_is_none => Script::stored("Cache-Control: max-age=60 | Date: now").hits();
 
     a_lifetime_is_guessed_from_last_modified => aged("Last-Modified: Sun, 06 Nov 1994 08:39:37 GMT", 60);
-    a_lifetime_is_guessed_at_most_a_day => Script::stored("Last-Modified: Sun, 06 Nov 1904 08:39:37 GMT")
+    a_lifetime_is_guessed_at_most_a_day => Script::stored("Last-Modified: Wed, 06 Nov 1974 08:39:37 GMT")
         .hits_after(86_399).then(get("").after(1).to(ok("", "two")).body("two"));
     nothing_is_guessed_of_a_status_that_is_not_cacheable => Script::stored_as(500, "Last-Modified: Sun, 06 Nov 1994 01:00:00 GMT").misses();
     it_is_guessed_of_any_status_that_is_public => Script::stored_as(403, "Cache-Control: public | Last-Modified: Sun, 06 Nov 1994 01:00:00 GMT")

@@ -4,5 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod freshness;
+mod invalidating;
+mod partial;
+mod reuse;
+mod selecting;
 mod storing;
 mod support;
+mod validation;

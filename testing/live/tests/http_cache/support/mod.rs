@@ -7,7 +7,7 @@ mod wire;
 
 pub(crate) use self::middle::{Bed, NOW};
 pub(crate) use self::script::{Script, Step, get, step};
-pub(crate) use self::wire::{Answer, Origin, chunked, ok, raw, reply};
+pub(crate) use self::wire::{Answer, Origin, Reply, chunked, ok, raw, reply};
 
 /// A test of its own for each script: what is in front of the arrow is its name.
 macro_rules! cases {
