@@ -20,7 +20,8 @@ use crate::store::Moka;
 
 /// What of a request's fields chooses a response behind many servers and routers, although
 /// `Vary` does not say so.
-const KEYED: [&str; 12] = [
+const KEYED: [&str; 13] = [
+    "forwarded",
     "x-forwarded-host",
     "x-forwarded-proto",
     "x-forwarded-scheme",

@@ -197,6 +197,10 @@ impl Core {
             if cfg!(broken = "http_stamp") { self.engine.epochs.stamp(hash) } else { stamp };
         let _one_at_a_time = self.writer(hash);
         let (current, now) = self.engine.kept(&target.key, hash);
+        if self.standing(&stored.head, now).is_none() && !cfg!(broken = "http_marks") {
+            // It would stand in the place of what was asked for after the purge.
+            return false;
+        }
         let variants =
             current.unwrap_or_default().with(stored, self.settings.variants, |old| {
                 self.standing(&old.head, now).is_some()

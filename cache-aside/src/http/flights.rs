@@ -81,6 +81,15 @@ impl Flights {
         Joined::Leads(Lead { flights: Arc::clone(self), flight, key, hash })
     }
 
+    #[cfg(feature = "test-util")]
+    pub(super) fn waiting(&self) -> usize {
+        let flights = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().map(|flight| flight.landed.receiver_count()).sum::<usize>()
+        };
+        self.shards.iter().map(flights).sum()
+    }
+
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         let shard = &self.shards[(hash >> 32) as usize % SHARDS];
         // A map of handles is whole whatever panicked.

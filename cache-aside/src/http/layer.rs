@@ -58,6 +58,12 @@ impl HttpCacheLayer {
         Self { core: Arc::new(core) }
     }
 
+    /// How many requests wait for another's answer at this moment.
+    #[cfg(feature = "test-util")]
+    pub fn waiting(&self) -> usize {
+        self.core.flights.waiting()
+    }
+
     /// A handle that takes responses out of this cache.
     pub fn purge(&self) -> Purge {
         Purge::new(Arc::clone(&self.core))

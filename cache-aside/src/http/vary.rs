@@ -2,10 +2,10 @@
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, FORWARDED, HeaderName, VARY,
 };
 
-use super::field::{members, split};
+use super::field::{members, parameter, split};
 
 /// A response that was chosen by more fields than this has as good as its own for each request.
 const MOST: usize = 32;
@@ -50,13 +50,7 @@ impl Selection {
     }
 
     pub(super) fn matches(&self, request: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, stored)| match stored {
-            None => !request.contains_key(name),
-            stored => {
-                // What is written in the same way needs no normalising.
-                normalised(request, name) == *stored
-            }
-        })
+        self.0.iter().all(|(name, stored)| normalised(request, name) == *stored)
     }
 
     /// What a request says where this one is selected by: for telling apart who asks for the
@@ -83,6 +77,9 @@ impl Selection {
 fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
     let mut lines = request.get_all(name).iter();
     let first = lines.next()?;
+    if *name == FORWARDED {
+        return forwarded(request);
+    }
     if [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
         let mut alternatives: Vec<Vec<u8>> = members(request, name).map(alternative).collect();
         alternatives.sort_unstable();
@@ -94,6 +91,20 @@ fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
         value.extend_from_slice(line.as_bytes().trim_ascii());
     }
     Some(value.into())
+}
+
+/// Of `Forwarded` what may choose a response: the host and the scheme, not for whom.
+fn forwarded(request: &HeaderMap) -> Value {
+    let pairs = members(request, &FORWARDED).flat_map(|element| split(element, b';'));
+    let mut kept: Vec<Vec<u8>> = pairs
+        .filter(|pair| {
+            let (name, _) = parameter(pair);
+            name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")
+        })
+        .map(|pair| pair.to_ascii_lowercase())
+        .collect();
+    kept.dedup();
+    (!kept.is_empty()).then(|| kept.join(&b","[..]).into())
 }
 
 /// `text/html ; Q=0.5` as `text/html;q=0.5`. Nothing in it is told apart by case, save the

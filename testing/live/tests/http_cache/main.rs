@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod collapsing;
 mod freshness;
+mod hostile;
 mod invalidating;
 mod partial;
 mod reuse;

@@ -10,13 +10,14 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use testbed::eventually;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, service_fn};
 
 use super::wire::{Answer, Origin};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT: when each test begins.
-pub(crate) const NOW: Duration = Duration::from_secs(784_111_777);
+const NOW: Duration = Duration::from_secs(784_111_777);
 
 /// The layer around a client of an origin, in a server.
 pub(crate) struct Bed {
@@ -24,6 +25,7 @@ pub(crate) struct Bed {
     pub(crate) origin: Origin,
     pub(crate) clock: Clock,
     pub(crate) purge: Purge,
+    layer: HttpCacheLayer,
 }
 
 impl Bed {
@@ -60,7 +62,13 @@ impl Bed {
                 });
             }
         });
-        Self { address, origin, clock, purge }
+        Self { address, origin, clock, purge, layer }
+    }
+
+    /// Until so many requests wait for another's.
+    pub(crate) async fn waiting(&self, requests: usize) {
+        let waiting = || async { self.layer.waiting() >= requests };
+        eventually(Duration::from_secs(10), waiting).await;
     }
 
     pub(crate) async fn get(&self, path: &str, fields: &str) -> Answer {

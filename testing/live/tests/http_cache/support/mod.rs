@@ -5,9 +5,9 @@ mod middle;
 mod script;
 mod wire;
 
-pub(crate) use self::middle::{Bed, NOW};
+pub(crate) use self::middle::{Bed, request};
 pub(crate) use self::script::{Script, Step, get, step};
-pub(crate) use self::wire::{Answer, Origin, Reply, chunked, ok, raw, reply};
+pub(crate) use self::wire::{Answer, Reply, chunked, ok, raw, reply};
 
 /// A test of its own for each script: what is in front of the arrow is its name.
 macro_rules! cases {

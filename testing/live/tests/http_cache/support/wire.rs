@@ -163,7 +163,9 @@ impl Answer {
         let mut socket = Self::send(address, request).await;
         let mut bytes = Vec::new();
         // A connection that is reset has brought what it has brought.
-        let _ = socket.read_to_end(&mut bytes).await;
+        let _ = tokio::time::timeout(Duration::from_secs(30), socket.read_to_end(&mut bytes))
+            .await
+            .expect("an answer ends");
         Self::parse(&bytes, request.starts_with("HEAD "))
     }
 
