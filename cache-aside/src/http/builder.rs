@@ -260,8 +260,10 @@ impl HttpCacheBuilder {
                 key.len() + all.size()
             });
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let cache =
-            CacheBuilder::new("http".to_owned()).l1(store).jitter(0.0).with_clock(clock);
+        let cache = CacheBuilder::new(self.settings.name.to_string())
+            .l1(store)
+            .jitter(0.0)
+            .with_clock(clock);
         let engine = Arc::clone(cache.build()?.engine());
         Ok(HttpCacheLayer::new(Core::new(self.settings, engine, self.wall)))
     }

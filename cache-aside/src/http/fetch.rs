@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{
     CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED,
-    RANGE,
+    RANGE, TRAILER,
 };
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -145,7 +145,7 @@ where
             if status == StatusCode::NOT_MODIFIED {
                 return self.validated(parts, &stale.clone());
             }
-            if status.is_server_error() && self.may_stand_in(stale, Failure::Error) {
+            if is_failure(status) && self.may_stand_in(stale, Failure::Error) {
                 return self.stands_in(Failure::Error, Some(status));
             }
         }
@@ -191,6 +191,8 @@ where
         self.core.mark_shared(*hash);
         let filing = Filing::new(Arc::new(head), self.core.settings.entry_limit);
         let reader = filing.stream.reader().expect("nothing of it has come yet");
+        // They do not come through.
+        parts.headers.remove(TRAILER);
         let said = Status { stored: true, ..self.plan.status(self.core, Some(status)) };
         self.land(Landed::Live(Arc::clone(&filing.head), Arc::clone(&filing.stream)));
         let Self { core, plan, lead, .. } = self.answering(parts, said, Body::shared(reader));
@@ -318,6 +320,11 @@ where
             let _ = reply.send(answer);
         }
     }
+}
+
+/// RFC 5861, section 4.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 pub(super) fn date_of(time: std::time::SystemTime) -> http::HeaderValue {

@@ -45,8 +45,14 @@ pub struct HttpCacheLayer {
 
 impl HttpCacheLayer {
     /// A cache that holds up to so many bytes in this process, with the default settings.
+    ///
+    /// # Panics
+    ///
+    /// If that is zero.
     pub fn in_memory(bytes: u64) -> Self {
-        Self::builder(bytes).build().expect("the defaults fit each other")
+        Self::builder(bytes)
+            .build()
+            .expect("a cache holds something, and the defaults fit each other")
     }
 
     /// A cache that holds up to so many bytes in this process.

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LOCATION, DATE, LOCATION};
+use http::header::{CONTENT_LOCATION, DATE, LOCATION, TRAILER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tokio::runtime::Handle;
@@ -200,6 +200,7 @@ where
             let reader = filing.stream.reader().expect("nothing of it has come yet");
             let (mut parts, body) = response.into_parts();
             take_hop_by_hop(&mut parts.headers);
+            parts.headers.remove(TRAILER);
             said.stored = true;
             said.append(core.name(), &mut parts.headers);
             let (target, hash) = (target.clone(), core.hash(target));
