@@ -6,6 +6,7 @@ mod command;
 mod controls;
 mod demo;
 mod fuzz;
+mod rfc;
 mod servers;
 mod test;
 mod torture;
@@ -30,6 +31,8 @@ cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE]
     takes each protection out, one at a time, and shows the test that fails
+cargo xtask rfc
+    whether each rule of RFC 9111 in cache-aside/docs/rfc9111.md has tests that exist
 
 cargo xtask torture [CRATE] [--seconds N]
     the live tests under faults in their long form, and a table: N seconds (20)
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None),
         ["controls", krate] => controls::run(Some(krate)),
+        ["rfc"] => rfc::run(),
         ["torture", words @ ..] => torture::Options::parse(words).and_then(torture::run),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

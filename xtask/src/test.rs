@@ -3,7 +3,7 @@
 use testbed::locate::Need;
 
 use crate::command::step;
-use crate::{budget, controls, servers};
+use crate::{budget, controls, rfc, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] = &[
@@ -34,6 +34,7 @@ const FEATURES: &[(&str, &[&str])] = &[
             "postcard",
             "json",
             "zstd",
+            "http",
             "metrics",
             "conformance",
             "test-util",
@@ -105,6 +106,7 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
             ])?;
         }
     }
+    rfc::run()?;
     budget::check()?;
     controls::run_after_all_tests()
 }

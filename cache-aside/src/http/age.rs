@@ -43,7 +43,23 @@ pub(super) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime>
     if lines.any(|other| other != first) {
         return None;
     }
-    httpdate::parse_http_date(first.to_str().ok()?).ok()
+    let text = first.to_str().ok()?;
+    httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&cased(text))).ok()
+}
+
+/// A date with its letters as they are to be. Whoever takes their case for something else is
+/// to be understood (RFC 9111, section 4.2).
+fn cased(date: &str) -> String {
+    let mut text = date.to_ascii_lowercase();
+    let mut begins = true;
+    for at in 0..text.len() {
+        let letter = text.as_bytes()[at].is_ascii_alphabetic();
+        if letter && begins {
+            text[at..=at].make_ascii_uppercase();
+        }
+        begins = !letter;
+    }
+    text.replace("Gmt", "GMT")
 }
 
 #[cfg(test)]
@@ -83,6 +99,7 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
+            "sun, 06 NOV 1994 08:49:37 gmt",
         ] {
             assert_eq!(date(&headers(&[("date", form)]), &DATE), Some(then()), "{form}");
         }

@@ -136,16 +136,33 @@ impl Core {
     ) -> (Found, Tick) {
         let (variants, now) = self.engine.kept(&target.key, hash);
         let Some(variants) = variants else { return (Found::Nothing, now) };
-        let mut newest = None;
+        let (mut other, mut default) = (None, None);
         for stored in variants.list.iter().rev() {
             let Some(standing) = self.standing(&stored.head, now) else { continue };
-            if stored.head.selection.matches(request) {
+            if !self.is_for(&stored.head, request) {
+                other = other.or(Some(&stored.head));
+            } else if stored.head.selection.varies() {
                 return (Found::This(stored.clone(), standing), now);
+            } else {
+                // One that says what it was chosen by comes first (section 4.1).
+                default = default.or(Some((stored, standing)));
             }
-            newest = newest.or(Some(&stored.head.selection));
         }
-        let found = newest.map_or(Found::Nothing, |other| Found::Others(other.values(request)));
+        let found = match (default, other) {
+            (Some((stored, standing)), _) => Found::This(stored.clone(), standing),
+            (None, Some(other)) => Found::Others(self.values(other, request)),
+            (None, None) => Found::Nothing,
+        };
         (found, now)
+    }
+
+    pub(super) fn is_for(&self, head: &Head, request: &HeaderMap) -> bool {
+        head.selection.matches(request, &self.settings.keyed_fields)
+    }
+
+    /// What tells a request apart from others, going by a response.
+    pub(super) fn values(&self, head: &Head, request: &HeaderMap) -> Values {
+        head.selection.values(request, &self.settings.keyed_fields)
     }
 
     /// How it stands with a response; none if it was purged.
@@ -165,7 +182,7 @@ impl Core {
         asked: &RequestDirectives,
         now: Tick,
     ) -> bool {
-        head.selection.matches(request)
+        self.is_for(head, request)
             && self.standing(head, now).is_some_and(|standing| {
                 matches!(reuse(&head.terms, standing, asked), Verdict::Fresh | Verdict::Stale)
             })

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED,
-    RANGE, TRAILER,
+    DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, TRAILER,
 };
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -138,7 +137,7 @@ where
     R: HttpBody,
     R::Error: Into<BoxError>,
 {
-    async fn arrived(self, response: Response<R>) {
+    async fn arrived(mut self, response: Response<R>) {
         let (mut parts, body) = response.into_parts();
         let status = parts.status;
         if let Some(stale) = &self.plan.stale {
@@ -195,7 +194,8 @@ where
         parts.headers.remove(TRAILER);
         let said = Status { stored: true, ..self.plan.status(self.core, Some(status)) };
         self.land(Landed::Live(Arc::clone(&filing.head), Arc::clone(&filing.stream)));
-        let Self { core, plan, lead, .. } = self.answering(parts, said, Body::shared(reader));
+        self.answer_stored(parts, said, Body::shared(reader));
+        let Self { core, plan, lead, .. } = self;
         filing.run(core, &plan.target, plan.hash, plan.before.stamp, body).await;
         // Until it is stored, who comes reads it as it comes.
         drop(lead);
@@ -259,6 +259,15 @@ where
             Some(stale) if self.may_stand_in(stale, Failure::Silent) => {
                 self.stands_in(Failure::Silent, None);
             }
+            Some(stale) if stale.head.terms.strict => {
+                // Section 5.2.2.2: an error, and no stale response.
+                self.land(Landed::Failed(Failure::Silent, None));
+                let detail = Some("origin-failed");
+                let said = Status { detail, ..self.plan.status(self.core, None) };
+                let code = StatusCode::GATEWAY_TIMEOUT;
+                let answer = serve::own(code, &said, self.core.name());
+                self.send(Ok(answer));
+            }
             stale => {
                 self.land(Landed::Failed(Failure::Silent, stale.clone()));
                 self.send(Err(error));
@@ -287,31 +296,30 @@ where
         }
     }
 
-    fn answer(self, parts: Parts, said: Status<'_>, body: Body<R>) {
-        self.answering(parts, said, body);
+    /// Answers with what the origin said.
+    fn answer(self, mut parts: Parts, said: Status<'_>, body: Body<R>) {
+        said.append(self.core.name(), &mut parts.headers);
+        self.send(Ok(Response::from_parts(parts, body)));
     }
 
-    /// Answers with what the origin said, unless the client has it already.
-    fn answering(mut self, mut parts: Parts, said: Status<'_>, mut body: Body<R>) -> Self {
-        if let Some(reply) = self.reply.take() {
-            said.append(self.core.name(), &mut parts.headers);
-            let received = self.exchange.received;
-            if self.plan.whole
-                && serve::conditions_end_it(
-                    parts.status,
-                    &mut parts.headers,
-                    self.plan.ask(),
-                    received,
-                )
-            {
-                parts.status = StatusCode::NOT_MODIFIED;
-                parts.headers.remove(CONTENT_LENGTH);
-                body = Body::empty();
-            }
-            // Who asked may have gone.
-            let _ = reply.send(Ok(Response::from_parts(parts, body)));
+    /// The same with what is being stored, unless the client has it already.
+    fn answer_stored(&mut self, mut parts: Parts, said: Status<'_>, mut body: Body<R>) {
+        let Some(reply) = self.reply.take() else { return };
+        said.append(self.core.name(), &mut parts.headers);
+        let received = self.exchange.received;
+        if self.plan.whole
+            && serve::conditions_end_it(
+                parts.status,
+                &mut parts.headers,
+                self.plan.ask(),
+                received,
+            )
+        {
+            parts.status = StatusCode::NOT_MODIFIED;
+            body = Body::empty();
         }
-        self
+        // Who asked may have gone.
+        let _ = reply.send(Ok(Response::from_parts(parts, body)));
     }
 
     fn send(self, answer: Answer<R, E>) {

@@ -162,7 +162,7 @@ impl<S> HttpCache<S> {
                         Why::Request => Forward::Request,
                         Why::Stale | Why::NoCache => Forward::Stale,
                     };
-                    let values = stored.head.selection.values(request.headers());
+                    let values = core.values(&stored.head, request.headers());
                     (forward, Some(stored), values)
                 } else {
                     let ask = Ask { method: request.method(), headers: request.headers() };
@@ -174,7 +174,7 @@ impl<S> HttpCache<S> {
                         core.engine.metrics.request(Counted::Stale);
                     }
                     if verdict == Verdict::Revalidating {
-                        let values = stored.head.selection.values(request.headers());
+                        let values = core.values(&stored.head, request.headers());
                         take_hop_by_hop(request.headers_mut());
                         let plan = Plan {
                             target,
@@ -346,8 +346,8 @@ async fn shared<R>(core: &Core, plan: &Plan, flight: &Flight) -> Shared<R> {
     let (ask, name) = (plan.ask(), core.name());
     let mut said = Status { collapsed: true, ..plan.status(core, None) };
     match landed {
-        Landed::Live(head, _) if !head.selection.matches(&plan.client) => {
-            Shared::Others(head.selection.values(&plan.client))
+        Landed::Live(head, _) if !core.is_for(&head, &plan.client) => {
+            Shared::Others(core.values(&head, &plan.client))
         }
         Landed::Live(head, stream) if core.serves(&head, &plan.client, &plan.asked, now) => {
             stream.reader().map_or(Shared::Alone, |reader| {
@@ -361,7 +361,7 @@ async fn shared<R>(core: &Core, plan: &Plan, flight: &Flight) -> Shared<R> {
         }
         Landed::Failed(failure, stale) => {
             let stale = stale.filter(|stale| {
-                stale.head.selection.matches(&plan.client)
+                core.is_for(&stale.head, &plan.client)
                     && core.stands_in(&stale.head, &plan.asked, failure, now)
             });
             if let Some(stale) = stale {

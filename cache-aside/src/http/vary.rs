@@ -12,7 +12,12 @@ const MOST: usize = 32;
 
 /// The request's fields that a response was chosen by, with what they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Selection(Box<[(HeaderName, Value)]>);
+pub(super) struct Selection {
+    /// Those of `Vary`.
+    varied: Box<[(HeaderName, Value)]>,
+    /// Those that always count, as far as the request had them.
+    always: Box<[(HeaderName, Value)]>,
+}
 
 /// A field in its normal form; none if it is not there.
 type Value = Option<Box<[u8]>>;
@@ -21,14 +26,14 @@ type Value = Option<Box<[u8]>>;
 pub(super) type Values = Box<[Value]>;
 
 impl Selection {
-    /// By `Vary`, and by the fields that are always looked at if a request has them. None if
-    /// it matches no request but its own: `*`, or what is no name.
+    /// By `Vary`, and by the fields that always count where a request has them. None if it
+    /// matches no request but its own: `*`, or what is no name.
     pub(super) fn of(
         response: &HeaderMap,
         request: &HeaderMap,
         always: &[HeaderName],
     ) -> Option<Self> {
-        let mut names = always.to_vec();
+        let mut names = Vec::new();
         for member in members(response, &VARY) {
             names
                 .push(HeaderName::from_bytes(member).ok().filter(|name| name.as_str() != "*")?);
@@ -38,36 +43,47 @@ impl Selection {
         if names.len() > MOST {
             return None;
         }
-        Some(Self(
-            names
-                .into_iter()
-                .map(|name| {
-                    let value = normalised(request, &name);
-                    (name, value)
-                })
-                .collect(),
-        ))
+        let with_value = |name: HeaderName| {
+            let value = normalised(request, &name);
+            (name, value)
+        };
+        let always = always.iter().cloned().map(with_value);
+        Some(Self {
+            varied: names.into_iter().map(with_value).collect(),
+            always: always.filter(|(_, value)| value.is_some()).collect(),
+        })
     }
 
-    pub(super) fn matches(&self, request: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, stored)| normalised(request, name) == *stored)
+    /// Whether it is for a request, too. `always` are the fields that it was made with.
+    pub(super) fn matches(&self, request: &HeaderMap, always: &[HeaderName]) -> bool {
+        self.varied.iter().all(|(name, stored)| normalised(request, name) == *stored)
+            && always.iter().all(|name| {
+                let stored = self.always.iter().find(|(stored, _)| stored == name);
+                normalised(request, name).as_ref()
+                    == stored.and_then(|(_, value)| value.as_ref())
+            })
+    }
+
+    /// Whether the origin said what it was chosen by.
+    pub(super) fn varies(&self) -> bool {
+        !self.varied.is_empty()
     }
 
     /// What a request says where this one is selected by: for telling apart who asks for the
     /// same before there is an answer.
-    pub(super) fn values(&self, request: &HeaderMap) -> Values {
-        self.0.iter().map(|(name, _)| normalised(request, name)).collect()
+    pub(super) fn values(&self, request: &HeaderMap, always: &[HeaderName]) -> Values {
+        let names = self.varied.iter().map(|(name, _)| name).chain(always);
+        names.map(|name| normalised(request, name)).collect()
     }
 
     pub(super) fn size(&self) -> usize {
-        size_of_val(&*self.0)
-            + self
-                .0
-                .iter()
-                .map(|(name, value)| {
-                    name.as_str().len() + value.as_ref().map_or(0, |value| value.len())
-                })
-                .sum::<usize>()
+        let fields = self.varied.iter().chain(&self.always);
+        let own = |(name, value): &(HeaderName, Value)| {
+            size_of::<(HeaderName, Value)>()
+                + name.as_str().len()
+                + value.as_ref().map_or(0, |value| value.len())
+        };
+        fields.map(own).sum()
     }
 }
 
@@ -147,7 +163,7 @@ mod tests {
     /// Whether what was stored for one request is for another.
     fn same(vary: &str, one: &[(&'static str, &str)], other: &[(&'static str, &str)]) -> bool {
         Selection::of(&map(&[("vary", vary)]), &map(one), &[])
-            .is_some_and(|selection| selection.matches(&map(other)))
+            .is_some_and(|selection| selection.matches(&map(other), &[]))
     }
 
     #[test]
@@ -202,10 +218,13 @@ mod tests {
         let always = [HeaderName::from_static("x-forwarded-host")];
         let with = map(&[("x-forwarded-host", "evil")]);
         let selection = Selection::of(&map(&[]), &with, &always).unwrap();
-        assert!(selection.matches(&with) && !selection.matches(&map(&[])));
+        let matches =
+            |selection: &Selection, headers: &HeaderMap| selection.matches(headers, &always);
+        assert!(matches(&selection, &with) && !matches(&selection, &map(&[])));
         let selection = Selection::of(&map(&[]), &map(&[]), &always).unwrap();
-        assert!(!selection.matches(&with) && selection.matches(&map(&[])));
-        assert_ne!(selection.values(&with), selection.values(&map(&[])));
+        assert!(!matches(&selection, &with) && matches(&selection, &map(&[])));
+        assert_ne!(selection.values(&with, &always), selection.values(&map(&[]), &always));
+        assert!(!selection.varies());
     }
 
     proptest! {
@@ -216,7 +235,7 @@ mod tests {
         ) {
             let request = map(&[("a", &values[0]), ("b", &values[1]), ("accept", &values[2])]);
             if let Some(selection) = Selection::of(&map(&[("vary", &vary), ("vary", "accept")]), &request, &[]) {
-                prop_assert!(selection.matches(&request));
+                prop_assert!(selection.matches(&request, &[]));
             }
         }
     }

@@ -32,6 +32,7 @@ cases! {
     expires_counts_from_the_origins_date => aged("Date: Sun, 06 Nov 1994 08:49:27 GMT | Expires: Sun, 06 Nov 1994 08:50:37 GMT", 60);
     expires_in_the_form_of_rfc_850 => Script::stored("Expires: Sunday, 06-Nov-94 08:50:37 GMT").hits();
     expires_in_the_form_of_asctime => Script::stored("Expires: Sun Nov  6 08:50:37 1994").hits();
+    expires_in_other_letters => Script::stored("Expires: sun, 06 nov 1994 08:50:37 gmt").hits();
     expires_that_has_passed_is_stale => Script::stored("Expires: Sun, 06 Nov 1994 08:49:36 GMT").misses();
     expires_zero_is_stale => Script::stored("Expires: 0").misses();
     expires_that_is_nonsense_is_stale => Script::stored("Expires: tomorrow").misses();

@@ -53,6 +53,9 @@ cases! {
         .then(variant("Foo: 3", "three").after(1))
         .then(get("Foo: 1").body("one")).then(get("Foo: 3").body("three"))
         .then(variant("Foo: 2", "again"));
+    one_that_says_what_it_was_chosen_by_comes_first => Script::new().then(variant("Foo: 1", "one"))
+        .then(get("Foo: 2").to(ok("Cache-Control: max-age=60", "default")))
+        .then(get("Foo: 1").body("one")).then(get("Foo: 3").body("default"));
     the_newest_that_matches_is_taken => Script::new().then(variant("Foo: 1", "one"))
         .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar", "two")).body("two"))
         .then(get("Foo: 1 | Bar: 1").body("two"))

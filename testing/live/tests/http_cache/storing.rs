@@ -84,6 +84,12 @@ cases! {
         .then(get("Connection: close, X-A | X-A: 1 | TE: trailers | X-B: 2").to(ok("", "one")).sees("x-b: 2").sees_not("x-a: ").sees_not("te: "));
     unknown_fields_are_stored => Script::stored("Cache-Control: max-age=60 | X-Unknown: a | X-Unknown: b")
         .then(get("").has("x-unknown: a, b"));
+    trailers_are_discarded => Script::new()
+        .then(get("").to(crate::support::raw("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\nX-Sum: 1\r\n\r\n")).body("one").lacks("trailer").lacks("x-sum"))
+        .then(get("").body("one").lacks("trailer").lacks("x-sum"));
+    directives_are_sent_on => Script::new()
+        .then(get("Cache-Control: no-transform, x=y").to(ok("Cache-Control: max-age=60, no-transform, x=y", "one")).sees("cache-control: no-transform, x=y").has("cache-control: max-age=60, no-transform, x=y"))
+        .then(get("").has("cache-control: max-age=60, no-transform, x=y").body("one"));
     a_date_is_added_where_there_is_none => Script::stored(FRESH)
         .then(get("").after(10).has("date: Sun, 06 Nov 1994 08:49:37 GMT"));
     a_date_is_not_rewritten => Script::stored("Cache-Control: max-age=60 | Date: Sun, 06 Nov 1994 08:49:30 GMT")

@@ -77,6 +77,9 @@ cases! {
     a_304_adds_and_keeps_fields => Script::stored("Cache-Control: max-age=60 | ETag: \"a\" | X-A: 1")
         .then(get("").after(60).to(reply(304, "X-B: 2", "")).has("x-a: 1").has("x-b: 2"))
         .then(get("").has("x-a: 1").has("x-b: 2"));
+    a_304_leaves_out_what_is_not_stored => Script::stored(TAG)
+        .then(get("").after(60).to(reply(304, "Connection: X-A | X-A: 1 | Proxy-Authenticate: Basic | X-B: 2", "")).has("x-b: 2").lacks("x-a").lacks("proxy-authenticate"))
+        .then(get("").has("x-b: 2").lacks("x-a").lacks("proxy-authenticate"));
     a_304_has_an_age_of_its_own => Script::stored("Cache-Control: max-age=60 | ETag: \"a\" | Age: 60")
         .then(get("").to(reply(304, "Age: 10", "")).has("age: 10"))
         .then(get("").has("age: 10").has("cache-status: hit; ttl=50"));
@@ -107,6 +110,8 @@ cases! {
         .then(get("If-None-Match: \"x\", \"a\"").after(60).to(reply(304, "", "")).sees("if-none-match: \"a\"").sees_not("\"x\"").status(304));
     a_client_without_conditions_gets_all_when_it_is_validated => Script::stored(TAG)
         .then(get("If-None-Match: \"b\"").after(60).to(reply(304, "", "")).status(200).body("one"));
+    conditions_are_not_judged_on_what_is_not_stored => Script::new()
+        .then(get("If-None-Match: \"a\"").to(ok("Cache-Control: no-store | ETag: \"a\"", "one")).status(200).body("one"));
     conditions_go_through_where_nothing_is_stored => Script::new()
         .then(get("").to(ok("Cache-Control: no-store | ETag: \"a\"", "one")))
         .then(get("If-None-Match: \"a\"").to(reply(304, "ETag: \"a\"", "")).sees("if-none-match: \"a\"").status(304));

@@ -16,7 +16,7 @@ pub(crate) struct Reply {
 
 #[derive(Clone, Debug)]
 enum Part {
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, usize),
     /// It goes on when the test says so.
     Gate(Arc<Notify>),
 }
@@ -42,7 +42,7 @@ pub(crate) fn lines(fields: &str) -> String {
 }
 
 pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Reply {
-    Reply { parts: vec![Part::Bytes(bytes.into())] }
+    Reply { parts: vec![Part::Bytes(bytes.into(), 1)] }
 }
 
 pub(crate) fn chunked(fields: &str, chunks: &[&str]) -> Reply {
@@ -53,7 +53,14 @@ pub(crate) fn chunked(fields: &str, chunks: &[&str]) -> Reply {
 
 impl Reply {
     pub(crate) fn then(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.parts.push(Part::Bytes(bytes.into()));
+        self.parts.push(Part::Bytes(bytes.into(), 1));
+        self
+    }
+
+    /// The same bytes again and again.
+    #[allow(dead_code, reason = "it is for the test of the memory")]
+    pub(crate) fn then_times(mut self, times: usize, bytes: impl Into<Vec<u8>>) -> Self {
+        self.parts.push(Part::Bytes(bytes.into(), times));
         self
     }
 
@@ -122,9 +129,11 @@ impl Origin {
         let Some(reply) = reply else { return };
         for part in reply.parts {
             match part {
-                Part::Bytes(bytes) => {
-                    if socket.write_all(&bytes).await.is_err() {
-                        return;
+                Part::Bytes(bytes, times) => {
+                    for _ in 0..times {
+                        if socket.write_all(&bytes).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Part::Gate(gate) => gate.notified().await,
