@@ -17,7 +17,7 @@ fn disconnected(directives: &str, late: u64) -> Script {
     Script::stored(&format!("Cache-Control: max-age=60{directives} | ETag: \"a\"")).then(
         get("")
             .after(60 + late)
-            .to_nobody()
+            .unanswered()
             .body("one")
             .has("cache-status: fwd=stale; ttl=")
             .has("cache-status: detail=stale-on-error"),
@@ -26,13 +26,13 @@ fn disconnected(directives: &str, late: u64) -> Script {
 
 fn not_disconnected(directives: &str, late: u64) -> Script {
     Script::stored(&format!("Cache-Control: max-age=60{directives} | ETag: \"a\""))
-        .then(get("").after(60 + late).to_nobody().status(0))
+        .then(get("").after(60 + late).unanswered().status(0))
 }
 
 /// A second past its lifetime, and nothing stale may be served.
 fn gateway_timeout(directives: &str) -> Script {
     Script::stored(&format!("Cache-Control: max-age=60{directives} | ETag: \"a\""))
-        .then(get("").after(61).to_nobody().status(504).has("cache-status: fwd=stale"))
+        .then(get("").after(61).unanswered().status(504).has("cache-status: fwd=stale"))
 }
 
 /// The origin says 503 a second past its lifetime.
@@ -127,7 +127,7 @@ cases! {
     it_does_not_stand_in_with_s_maxage => gateway_timeout(", s-maxage=60");
     it_does_not_stand_in_with_no_cache => gateway_timeout(", no-cache");
     it_does_not_stand_in_if_that_is_off => Script::with(|builder| builder.stale_on_disconnect(std::time::Duration::ZERO))
-        .first(TAG).then(get("").after(61).to_nobody().status(0));
+        .first(TAG).then(get("").after(61).unanswered().status(0));
     it_stands_in_longer_if_the_origin_said_so => disconnected(", stale-if-error=200000", 100_000);
     it_stands_in_for_an_error_if_the_origin_said_so => on_error(", stale-if-error=60", "");
     it_stands_in_for_an_error_if_the_client_said_so => on_error("", "Cache-Control: stale-if-error=60");

@@ -59,7 +59,7 @@ impl Step {
     }
 
     /// The origin is asked, and hangs up.
-    pub(crate) fn to_nobody(mut self) -> Self {
+    pub(crate) fn unanswered(mut self) -> Self {
         self.unreachable = true;
         self
     }
