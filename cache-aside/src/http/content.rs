@@ -70,6 +70,21 @@ impl Content {
         }
     }
 
+    /// This, of those bytes, over another that it meets: where both have a byte, this one's.
+    pub(super) fn over(&self, span: Span, other: &Self, others: Span) -> Self {
+        let mut frames = Vec::new();
+        if others.first < span.first {
+            let before = Span { first: 0, last: span.first - 1 - others.first };
+            other.part(before, &mut frames);
+        }
+        frames.extend(self.pieces());
+        if others.last > span.last {
+            let first = span.last + 1 - others.first;
+            other.part(Span { first, last: others.last - others.first }, &mut frames);
+        }
+        Self::new(&frames)
+    }
+
     pub(super) fn size(&self) -> usize {
         self.length as usize + self.pieces.len() * size_of::<Bytes>()
     }
@@ -131,6 +146,19 @@ mod tests {
         assert_eq!(whole(content.pieces()), b"abc");
         let nothing = Content::new(&[]);
         assert_eq!((nothing.len(), nothing.pieces().left()), (0, 0));
+    }
+
+    #[test]
+    fn parts_are_laid_over_each_other() {
+        let of = |text: &'static str| Content::new(&[Bytes::from_static(text.as_bytes())]);
+        let over = |new: &'static str, at, old: &'static str, from| {
+            let span = |text: &str, first| Span { first, last: first + text.len() as u64 - 1 };
+            whole(of(new).over(span(new, at), &of(old), span(old, from)).pieces())
+        };
+        assert_eq!(over("CD", 2, "ab", 0), b"abCD");
+        assert_eq!(over("AB", 0, "bcd", 1), b"ABcd");
+        assert_eq!(over("C", 2, "abcd", 0), b"abCd");
+        assert_eq!(over("ABCD", 0, "bc", 1), b"ABCD");
     }
 
     proptest! {

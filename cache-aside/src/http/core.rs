@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, Uri};
 
+use super::conditional::if_range_holds;
 use super::directives::RequestDirectives;
 use super::entry::{Head, Stored, Variants, Wall, after};
 use super::flights::Flights;
@@ -67,6 +68,8 @@ pub(super) struct Before {
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
+    /// A part, and not the one that is asked for.
+    Part,
     /// For other requests. The values that tell this one apart from them.
     Others(Values),
     This(Stored, Standing),
@@ -136,10 +139,11 @@ impl Core {
     ) -> (Found, Tick) {
         let (variants, now) = self.engine.kept(&target.key, hash);
         let Some(variants) = variants else { return (Found::Nothing, now) };
-        let (mut other, mut default) = (None, None);
+        let (mut other, mut default, mut partial) = (None, None, false);
         for stored in variants.list.iter().rev() {
             let Some(standing) = self.standing(&stored.head, now) else { continue };
             if !self.is_for(&stored.head, request) {
+                partial |= stored.head.part.is_some();
                 other = other.or(Some(&stored.head));
             } else if stored.head.selection.varies() {
                 return (Found::This(stored.clone(), standing), now);
@@ -150,14 +154,20 @@ impl Core {
         }
         let found = match (default, other) {
             (Some((stored, standing)), _) => Found::This(stored.clone(), standing),
+            (None, Some(_)) if partial => Found::Part,
             (None, Some(other)) => Found::Others(self.values(other, request)),
             (None, None) => Found::Nothing,
         };
         (found, now)
     }
 
+    /// Whether a response was chosen by what a request says, and has what it asks for.
     pub(super) fn is_for(&self, head: &Head, request: &HeaderMap) -> bool {
-        head.selection.matches(request, &self.settings.keyed_fields)
+        let selected = head.selection.matches(request, &self.settings.keyed_fields);
+        selected
+            && head.part.is_none_or(|part| {
+                part.has(request) && if_range_holds(request, &head.fields.to_map())
+            })
     }
 
     /// What tells a request apart from others, going by a response.
@@ -218,11 +228,22 @@ impl Core {
             // It would stand in the place of what was asked for after the purge.
             return false;
         }
-        let variants =
-            current.unwrap_or_default().with(stored, self.settings.variants, |old| {
-                self.standing(&old.head, now).is_some()
-                    && !old.useful_for(now, self.settings.keep_stale).is_zero()
-            });
+        let current = current.unwrap_or_default();
+        let like = |old: &&Stored| {
+            old.head.selection == stored.head.selection
+                && self.standing(&old.head, now).is_some()
+        };
+        let stored = match current.list.iter().find(like) {
+            Some(old) => match stored.combined(old) {
+                Some(combined) => combined,
+                None => return true,
+            },
+            None => stored,
+        };
+        let variants = current.with(stored, self.settings.variants, |old| {
+            self.standing(&old.head, now).is_some()
+                && !old.useful_for(now, self.settings.keep_stale).is_zero()
+        });
         self.put(target, hash, stamp, now, variants)
     }
 

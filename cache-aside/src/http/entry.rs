@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 
 use super::block::Block;
+use super::conditional::EntityTag;
 use super::content::Content;
 use super::marks::Moment;
+use super::range::Part;
 use super::reuse::Terms;
+use super::update::updated;
 use super::vary::Selection;
 use crate::clock::{Tick, nanos};
 
@@ -20,6 +24,8 @@ pub(super) struct Head {
     pub(super) fields: Block,
     pub(super) terms: Terms,
     pub(super) selection: Selection,
+    /// Which part of its content it has, if that is not all.
+    pub(super) part: Option<Part>,
     /// How old it was when it came.
     pub(super) initial_age: Duration,
     pub(super) received: Tick,
@@ -60,6 +66,46 @@ impl Stored {
         let terms = &self.head.terms;
         let whole = terms.lifetime.saturating_add(keep.max(terms.stale_windows()));
         whole.saturating_sub(self.head.age(now))
+    }
+
+    /// What is stored for the same requests, and this, which came after it, as one: where both
+    /// are parts with the same strong validator (RFC 9111, section 3.4). None if this is to
+    /// give way: that one is whole, and of the same validator.
+    pub(super) fn combined(self, old: &Self) -> Option<Self> {
+        let Some(new_part) = self.head.part else { return Some(self) };
+        let (fields, old_fields) = (self.head.fields.to_map(), old.head.fields.to_map());
+        let same = match (EntityTag::of(&fields), EntityTag::of(&old_fields)) {
+            (Some(new), Some(old)) => new.matches_strongly(old),
+            _ => false,
+        };
+        if !same {
+            return Some(self);
+        }
+        // What is there is whole.
+        let old_part = old.head.part?;
+        let Some(part) = new_part.with(old_part) else { return Some(self) };
+        let content = self.content.over(new_part.span, &old.content, old_part.span);
+        let mut fields = updated(&old_fields, &fields);
+        let whole = part.is_whole();
+        if whole {
+            fields.insert(CONTENT_LENGTH, part.total.into());
+        }
+        let Head { terms, initial_age, received, received_at, .. } = *self.head;
+        let head = Head {
+            status: if whole { StatusCode::OK } else { self.head.status },
+            fields: Block::new(&fields),
+            terms,
+            selection: self.head.selection.clone(),
+            part: (!whole).then_some(part),
+            initial_age,
+            received,
+            received_at,
+            marks: self.head.marks.iter().chain(&old.head.marks).copied().collect(),
+            since: self.head.since.min(old.head.since),
+            fresh_since: self.head.fresh_since.min(old.head.fresh_since),
+            used: AtomicU64::new(received),
+        };
+        Some(Self { head: Arc::new(head), content })
     }
 
     fn size(&self) -> usize {
@@ -157,6 +203,7 @@ mod tests {
             fields: Block::new(&headers),
             terms,
             selection,
+            part: None,
             initial_age: Duration::from_secs(4),
             received: 1_000_000_000,
             received_at: SystemTime::UNIX_EPOCH,

@@ -166,6 +166,7 @@ where
                 before: *before,
                 fresh_since: before.fresh_since,
                 length: body.size_hint().exact(),
+                part: None,
             },
         );
         take_hop_by_hop(&mut parts.headers);
@@ -230,6 +231,7 @@ where
                 before: *before,
                 fresh_since: before.fresh_since,
                 length: None,
+                part: stale.head.part,
             },
             &stored,
         );

@@ -37,10 +37,13 @@ pub(super) fn split(line: &[u8], by: u8) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A member of the form `name=value`, or `name` alone. White space around the `=` is not
-/// allowed, and is met; it is left out.
+/// allowed, and is met: the name then counts, and the value is none that means anything.
 pub(super) fn parameter(member: &[u8]) -> (&[u8], Option<&[u8]>) {
     match member.iter().position(|byte| *byte == b'=') {
-        Some(at) => (member[..at].trim_ascii(), Some(member[at + 1..].trim_ascii())),
+        Some(at) => {
+            let name = member[..at].trim_ascii();
+            (name, Some(if name.len() < at { &member[at..] } else { &member[at + 1..] }))
+        }
         None => (member, None),
     }
 }
@@ -109,7 +112,8 @@ mod tests {
     #[test]
     fn a_parameter_has_a_name_and_may_have_a_value() {
         assert_eq!(parameter(b"max-age=60"), (&b"max-age"[..], Some(&b"60"[..])));
-        assert_eq!(parameter(b"max-age = 60"), (&b"max-age"[..], Some(&b"60"[..])));
+        assert_eq!(parameter(b"max-age =60"), (&b"max-age"[..], Some(&b"=60"[..])));
+        assert_eq!(parameter(b"max-age= 60"), (&b"max-age"[..], Some(&b" 60"[..])));
         assert_eq!(parameter(b"public"), (&b"public"[..], None));
         assert_eq!(parameter(b"a=b=c"), (&b"a"[..], Some(&b"b=c"[..])));
         assert_eq!(parameter(b"=b"), (&b""[..], Some(&b"b"[..])));

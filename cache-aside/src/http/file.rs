@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Buf;
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as HttpBody;
 
@@ -21,6 +21,7 @@ use super::entry::{Head, Stored};
 use super::groups::{CACHE_GROUPS, names};
 use super::lifetime::lifetime;
 use super::marks::Moment;
+use super::range::Part;
 use super::reuse::Terms;
 use super::serve::may_have_content;
 use super::storable::{Candidate, Refusal, storable};
@@ -48,6 +49,8 @@ pub(super) struct Offer<'o> {
     pub(super) fresh_since: Moment,
     /// That of its content, if it is known.
     pub(super) length: Option<u64>,
+    /// What is known to be there of its content.
+    pub(super) part: Option<Part>,
 }
 
 /// What is to be stored of it beside its content, or why nothing is.
@@ -56,6 +59,10 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
     let Offer { target, headers, status, exchange, .. } = offer;
     let said = ResponseDirectives::of(headers, &settings.targets);
     let lifetime = lifetime(status, headers, &said, exchange.received, settings.heuristic);
+    let part = offer.part.or_else(|| {
+        let asked = status == StatusCode::PARTIAL_CONTENT && offer.client.contains_key(RANGE);
+        asked.then(|| Part::of(headers)).flatten()
+    });
     let named = headers.get(CONTENT_LOCATION);
     storable(&Candidate {
         method: offer.method,
@@ -68,6 +75,7 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
         at_target: named.is_some_and(|named| {
             settings.keys.resolve(target, named.as_bytes()).as_ref() == Some(target)
         }),
+        part,
     })?;
     if !settings.stores_cookies && headers.contains_key(http::header::SET_COOKIE) {
         return Err(Refusal::Cookie);
@@ -81,6 +89,10 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
     let initial_age = initial_age(headers, exchange);
     let mut kept = headers.clone();
     take_unstorable(&mut kept);
+    if part.is_some() {
+        kept.remove(CONTENT_RANGE);
+        kept.remove(CONTENT_LENGTH);
+    }
     // Sections 5.2.2.4 and 5.2.2.7: not stored, or not used without asking, which is as good.
     for restricted in [&said.private, &said.no_cache] {
         if let Fields::Named(names) = restricted {
@@ -92,6 +104,7 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
         fields: Block::new(&kept),
         terms: Terms::new(&said, lifetime.span()),
         selection,
+        part,
         initial_age,
         received: core.now(),
         received_at: exchange.received,
@@ -158,7 +171,10 @@ impl Filing {
     {
         let Self { head, stream } = self;
         let ends = Ends(Arc::clone(&stream));
-        let length = content_length(&head.fields.to_map());
+        let length = match head.part {
+            Some(part) => Some(part.span.len()),
+            None => content_length(&head.fields.to_map()),
+        };
         let end = match read(body, &stream).await {
             Ok(came) => match length {
                 Some(length) if length != came && may_have_content(head.status) => {

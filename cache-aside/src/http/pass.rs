@@ -133,6 +133,7 @@ impl Head {
             // What was marked as stale stays so: its content was not validated.
             fresh_since: stored.head.fresh_since,
             length: None,
+            part: stored.head.part,
         };
         match renewed(core, offered, &old) {
             Ok(head) => {
@@ -193,6 +194,7 @@ where
                 before: Before { stamp, ..before },
                 fresh_since: before.fresh_since,
                 length: response.body().size_hint().exact(),
+                part: None,
             },
         );
         if let (Ok(head), Ok(runtime)) = (offered, Handle::try_current()) {

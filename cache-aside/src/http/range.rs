@@ -1,7 +1,7 @@
 //! Range requests on what is stored (RFC 9110, section 14).
 
 use http::HeaderMap;
-use http::header::RANGE;
+use http::header::{CONTENT_RANGE, RANGE};
 
 /// The most ranges of one request that are looked at; of more than that the field is ignored,
 /// as RFC 9110, section 14.2, allows against abuse.
@@ -18,6 +18,57 @@ impl Span {
     pub(super) fn len(self) -> u64 {
         self.last - self.first + 1
     }
+}
+
+/// Which bytes of how many a partial response has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) span: Span,
+    pub(super) total: u64,
+}
+
+impl Part {
+    /// That of `Content-Range`, if it is one range of bytes of a length that is known.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(CONTENT_RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let line = line.as_bytes();
+        let (unit, range) = line.split_at_checked(6)?;
+        if !unit.eq_ignore_ascii_case(b"bytes ") {
+            return None;
+        }
+        let slash = range.iter().position(|byte| *byte == b'/')?;
+        let dash = range.iter().position(|byte| *byte == b'-').filter(|dash| *dash < slash)?;
+        let [first, last, total] =
+            [&range[..dash], &range[dash + 1..slash], &range[slash + 1..]].map(exact);
+        let (first, last, total) = (first?, last?, total?);
+        (first <= last && last < total).then_some(Self { span: Span { first, last }, total })
+    }
+
+    pub(super) fn is_whole(self) -> bool {
+        self.span.len() == self.total
+    }
+
+    /// Whether all that a request asks for is in it.
+    pub(super) fn has(self, request: &HeaderMap) -> bool {
+        matches!(ranges(request, self.total), Ranges::One(asked)
+            if self.span.first <= asked.first && asked.last <= self.span.last)
+    }
+
+    /// Both together, if nothing is missing between them.
+    pub(super) fn with(self, other: Self) -> Option<Self> {
+        let (a, b) = (self.span, other.span);
+        let meet = a.first <= b.last.saturating_add(1) && b.first <= a.last.saturating_add(1);
+        (meet && self.total == other.total).then(|| Self {
+            span: Span { first: a.first.min(b.first), last: a.last.max(b.last) },
+            total: self.total,
+        })
+    }
+}
+
+/// A number that can be counted.
+fn exact(digits: &[u8]) -> Option<u64> {
+    number(digits).filter(|number| !digits.is_empty() && *number < u64::MAX)
 }
 
 /// What a request asks of a content.
@@ -193,6 +244,58 @@ mod tests {
         assert_eq!(of(&[&format!("bytes={}", many.join(","))], 1_000), Ranges::Whole);
         let few = format!("bytes={}", many[1..].join(","));
         assert!(matches!(of(&[&few], 1_000), Ranges::Several(spans) if spans.len() == MOST));
+    }
+
+    fn part(text: &str) -> Option<Part> {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_RANGE, HeaderValue::from_str(text).unwrap());
+        Part::of(&headers)
+    }
+
+    #[test]
+    fn a_part_says_what_it_is_of() {
+        let read = part("bytes 2-5/10").unwrap();
+        assert_eq!(read, Part { span: Span { first: 2, last: 5 }, total: 10 });
+        assert!(!read.is_whole() && part("Bytes 0-9/10").unwrap().is_whole());
+        for none in [
+            "",
+            "bytes",
+            "bytes 2-5",
+            "bytes 2-5/*",
+            "bytes */10",
+            "bytes 5-2/10",
+            "bytes 2-10/10",
+            "bytes -5/10",
+            "bytes 2-/10",
+            "lines 2-5/10",
+            "bytes 2-5/10 ",
+            "bytes 2/5-10",
+        ] {
+            assert_eq!(part(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn parts_that_meet_are_one() {
+        let of = |text| part(text).unwrap();
+        let middle = of("bytes 4-5/10");
+        assert_eq!(middle.with(of("bytes 6-9/10")), part("bytes 4-9/10"));
+        assert_eq!(middle.with(of("bytes 0-3/10")), part("bytes 0-5/10"));
+        assert_eq!(middle.with(of("bytes 0-9/10")), part("bytes 0-9/10"));
+        assert_eq!(middle.with(of("bytes 0-2/10")), None, "one is missing");
+        assert_eq!(middle.with(of("bytes 6-9/11")), None, "of another length");
+    }
+
+    #[test]
+    fn a_part_has_what_is_within_it() {
+        let has = |range: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(RANGE, HeaderValue::from_str(range).unwrap());
+            part("bytes 4-9/10").unwrap().has(&headers)
+        };
+        assert!(has("bytes=4-9") && has("bytes=-6") && has("bytes=5-") && has("bytes=7-7"));
+        assert!(!has("bytes=3-5") && !has("bytes=-7") && !has("bytes=0-") && !has("x=1"));
+        assert!(!has("bytes=4-5,7-8") && !part("bytes 4-9/10").unwrap().has(&HeaderMap::new()));
     }
 
     proptest! {

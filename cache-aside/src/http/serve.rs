@@ -38,14 +38,18 @@ pub(super) fn stored<B>(
     if conditions_end_it(head.status, &mut headers, ask, head.received_at) {
         return response(StatusCode::NOT_MODIFIED, headers, Body::empty());
     }
+    let (total, from) = match head.part {
+        Some(part) => (part.total, part.span.first),
+        None => (content.len(), 0),
+    };
     let asks_for_part = ask.method == Method::GET
-        && head.status == StatusCode::OK
+        && (head.status == StatusCode::OK || head.part.is_some())
         && ask.headers.contains_key(RANGE)
         && if_range_holds(ask.headers, &headers);
     if asks_for_part {
-        match ranges(ask.headers, content.len()) {
+        match ranges(ask.headers, total) {
             Ranges::Whole => {}
-            Ranges::One(span) => return part(content, span, headers),
+            Ranges::One(span) => return part(content, span, from, total, headers),
             Ranges::Several(spans) => return parts(content, &spans, headers),
             Ranges::Unsatisfiable => return unsatisfiable(content, &headers),
         }
@@ -115,10 +119,17 @@ fn response<B>(status: StatusCode, headers: HeaderMap, body: Body<B>) -> Respons
     response
 }
 
-fn part<B>(content: &Content, span: Span, mut headers: HeaderMap) -> Response<Body<B>> {
+/// Bytes of a content of which there are those from `from` on, `total` in all.
+fn part<B>(
+    content: &Content,
+    span: Span,
+    from: u64,
+    total: u64,
+    mut headers: HeaderMap,
+) -> Response<Body<B>> {
     let mut frames = Vec::new();
-    content.part(span, &mut frames);
-    headers.insert(CONTENT_RANGE, content_range(span, content.len()));
+    content.part(Span { first: span.first - from, last: span.last - from }, &mut frames);
+    headers.insert(CONTENT_RANGE, content_range(span, total));
     headers.insert(CONTENT_LENGTH, span.len().into());
     response(StatusCode::PARTIAL_CONTENT, headers, Body::stored(Pieces::of(frames)))
 }

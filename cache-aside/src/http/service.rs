@@ -154,6 +154,12 @@ impl<S> HttpCache<S> {
         let (found, now) = core.find(&target, hash, request.headers());
         let (forward, stale, values) = match found {
             Found::Nothing => (Forward::UriMiss, None, Box::default()),
+            Found::Part => (Forward::Partial, None, Box::default()),
+            Found::This(stored, _)
+                if stored.head.part.is_some() && request.method() == Method::HEAD =>
+            {
+                (Forward::Partial, None, Box::default())
+            }
             Found::Others(values) => (Forward::VaryMiss, None, values),
             Found::This(stored, standing) => {
                 let verdict = reuse(&stored.head.terms, standing, &asked);

@@ -16,6 +16,8 @@ pub(super) enum Forward {
     VaryMiss,
     Request,
     Stale,
+    /// There is a part, which has not all that is asked for.
+    Partial,
 }
 
 impl Forward {
@@ -27,6 +29,7 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
 }
@@ -158,6 +161,7 @@ mod tests {
             (Forward::VaryMiss, "vary-miss"),
             (Forward::Request, "request"),
             (Forward::Stale, "stale"),
+            (Forward::Partial, "partial"),
         ] {
             let status = Status { forward: Some(forward), ..Status::default() };
             assert_eq!(text(&status), format!("Edge; fwd={token}"));

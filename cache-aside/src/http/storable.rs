@@ -7,6 +7,7 @@ use super::age::date;
 use super::conditional::EntityTag;
 use super::directives::{Fields, RequestDirectives, ResponseDirectives, Span};
 use super::lifetime::{Lifetime, is_heuristically_cacheable};
+use super::range::Part;
 
 /// Why a response is not stored; a token of `Cache-Status`' `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,10 @@ impl Refusal {
     /// Whether it is the response that does not allow it, not the request: what was stored
     /// before is over then, and nobody should wait for the next one.
     pub(super) fn is_of_response(self) -> bool {
-        !matches!(self, Self::RequestNoStore | Self::Authorization | Self::Method)
+        !matches!(
+            self,
+            Self::RequestNoStore | Self::Authorization | Self::Method | Self::Status
+        )
     }
 }
 
@@ -61,6 +65,8 @@ pub(super) struct Candidate<'c> {
     pub(super) lifetime: Lifetime,
     /// Whether `Content-Location` names the target: what a POST needs.
     pub(super) at_target: bool,
+    /// Of a 206: what it is a part of.
+    pub(super) part: Option<Part>,
 }
 
 pub(super) fn storable(candidate: &Candidate<'_>) -> Result<(), Refusal> {
@@ -76,8 +82,12 @@ pub(super) fn storable(candidate: &Candidate<'_>) -> Result<(), Refusal> {
                 && candidate.at_target => {}
         _ => return Err(Refusal::Method),
     }
-    // A part is not stored, and a 304 is no answer of its own.
-    if status.is_informational() || matches!(status.as_u16(), 206 | 304) {
+    // A 304 is no answer of its own, and a part has to say of what.
+    let partial = status == StatusCode::PARTIAL_CONTENT;
+    if status.is_informational()
+        || status == StatusCode::NOT_MODIFIED
+        || (partial && candidate.part.is_none())
+    {
         return Err(Refusal::Status);
     }
     if asked.no_store {
@@ -128,7 +138,21 @@ fn has_validator(headers: &HeaderMap) -> bool {
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200 | 203 | 204 | 300 | 301 | 302 | 303 | 307 | 308 | 404 | 405 | 410 | 414 | 451 | 501
+        200 | 203
+            | 204
+            | 206
+            | 300
+            | 301
+            | 302
+            | 303
+            | 307
+            | 308
+            | 404
+            | 405
+            | 410
+            | 414
+            | 451
+            | 501
     )
 }
 
@@ -172,6 +196,7 @@ mod tests {
             said: &said,
             lifetime: lifetime(status, &headers, &said, received, Some(heuristic)),
             at_target: true,
+            part: None,
         })
     }
 

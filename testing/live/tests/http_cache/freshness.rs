@@ -16,6 +16,8 @@ cases! {
     max_age_that_is_negative_is_stale => Script::stored("Cache-Control: max-age=-1").misses();
     max_age_that_is_no_number_is_stale => Script::stored("Cache-Control: max-age=abc").misses();
     max_age_that_is_a_fraction_is_stale => Script::stored("Cache-Control: max-age=60.0").misses();
+    max_age_with_white_space_is_stale => Script::stored("Cache-Control: max-age = 60").misses();
+    max_age_in_single_quotes_is_stale => Script::stored("Cache-Control: max-age='60'").misses();
     max_age_without_a_value_is_stale => Script::stored("Cache-Control: max-age").misses();
     max_age_that_is_huge_is_very_long => Script::stored("Cache-Control: max-age=99999999999").hits_after(86_400);
     max_age_that_overflows_is_very_long => Script::stored("Cache-Control: max-age=999999999999999999999999999").hits_after(86_400);
