@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    AGE, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -69,6 +69,8 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = members(headers, &CONNECTION)
             .filter_map(|option| HeaderName::from_bytes(option).ok())
+            // Without it the origin would answer for another host than the key is of.
+            .filter(|name| *name != HOST)
             .collect();
         for name in named {
             headers.remove(name);
@@ -79,7 +81,11 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) {
         // A length beside it is wrong, and how requests are smuggled (RFC 9112, section 6.3).
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    // That trailers are welcome is so as long as they come through.
+    if headers.get(TE).is_some_and(|value| value != "trailers") {
+        headers.remove(TE);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
 }
@@ -122,19 +128,24 @@ mod tests {
     fn what_connection_names_goes_with_it() {
         let mut headers = map(&[
             ("connection", "close, X-One"),
-            ("connection", "x-two, not a name"),
+            ("connection", "x-two, not a name, Host"),
             ("x-one", "1"),
             ("x-two", "2"),
             ("keep-alive", "timeout=5"),
             ("transfer-encoding", "chunked"),
             ("content-length", "5"),
             ("upgrade", "h2c"),
-            ("te", "trailers"),
+            ("te", "gzip"),
+            ("host", "h"),
             ("proxy-connection", "keep-alive"),
             ("x-three", "3"),
         ]);
         take_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("x-three", "3")]));
+        assert_eq!(headers, map(&[("host", "h"), ("x-three", "3")]));
+        let trailers = map(&[("te", "trailers")]);
+        let mut headers = trailers.clone();
+        take_hop_by_hop(&mut headers);
+        assert_eq!(headers, trailers);
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl<S> HttpCache<S> {
     }
 }
 
+/// How often a request joins others before it goes alone: more than once only where what
+/// tells requests apart was not known, or changes.
+const MOST_ROUNDS: u32 = 3;
+
 /// What is to be done with a request, as far as its head tells.
 enum Route {
     Cached(Target),
@@ -107,14 +111,15 @@ impl<S> HttpCache<S> {
     fn route<B: HttpBody>(&self, request: &Request<B>) -> Route {
         let settings = &self.core.settings;
         let (method, headers) = (request.method(), request.headers());
-        if method == Method::CONNECT || headers.contains_key(UPGRADE) {
+        let safe = pass::is_safe(method);
+        if method == Method::CONNECT || (safe && headers.contains_key(UPGRADE)) {
             return Route::Untouched;
         }
         let original =
             settings.original_uri.as_ref().and_then(|find| find(request.extensions()));
         let uri = original.as_ref().unwrap_or_else(|| request.uri());
         let target = settings.keys.of_request(uri, headers);
-        if !pass::is_safe(method) {
+        if !safe {
             return Route::Changes(target);
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -287,7 +292,9 @@ where
     let mut lead = None;
     let mut values = (plan.whole && !unshared && !plan.asked.no_store && !plan.asked.no_cache)
         .then_some(values);
+    let mut rounds = 0;
     while let Some(told_apart) = values.take() {
+        rounds += 1;
         match join(&core, plan, told_apart.clone()) {
             Joined::Leads(leads) => {
                 // Somebody may have brought it between the look and the lead.
@@ -301,7 +308,9 @@ where
                 match shared(&core, plan, &flight).await {
                     Shared::Answer(answer) => return Ok(answer),
                     // With those who ask for the same as this one, now that it is known how.
-                    Shared::Others(known) if known != told_apart => values = Some(known),
+                    Shared::Others(known) if known != told_apart && rounds < MOST_ROUNDS => {
+                        values = Some(known);
+                    }
                     Shared::Others(_) | Shared::Alone => {}
                 }
                 plan.before = core.before(plan.hash);

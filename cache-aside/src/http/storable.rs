@@ -82,10 +82,11 @@ pub(super) fn storable(candidate: &Candidate<'_>) -> Result<(), Refusal> {
                 && candidate.at_target => {}
         _ => return Err(Refusal::Method),
     }
-    // A 304 is no answer of its own, and a part has to say of what.
+    // A 304 is no answer of its own, and a part has to say of what. The others are about fields
+    // of the request that are in no key: one client could choose them for all.
     let partial = status == StatusCode::PARTIAL_CONTENT;
     if status.is_informational()
-        || status == StatusCode::NOT_MODIFIED
+        || matches!(status.as_u16(), 304 | 412 | 413 | 416 | 417 | 431)
         || (partial && candidate.part.is_none())
     {
         return Err(Refusal::Status);
@@ -215,7 +216,12 @@ mod tests {
             assert_eq!(decide(Method::GET, &[], status, &[FRESH]), Ok(()), "{status}");
         }
         assert_eq!(decide(Method::GET, &[], 206, &[FRESH]), Err(Refusal::Status));
-        assert_eq!(decide(Method::GET, &[], 304, &[FRESH]), Err(Refusal::Status));
+        for of_the_request in [304, 412, 413, 416, 417, 431] {
+            assert_eq!(
+                decide(Method::GET, &[], of_the_request, &[FRESH]),
+                Err(Refusal::Status)
+            );
+        }
     }
 
     #[test]

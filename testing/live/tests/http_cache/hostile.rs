@@ -30,6 +30,16 @@ cases! {
         .then(get("X-Tenant: 1").to(ok(FRESH, "one")))
         .then(get("X-Tenant: 2").to(ok(FRESH, "two")).body("two"))
         .then(get("X-Tenant: 1").body("one"));
+    a_host_may_not_be_taken_off_by_connection => Script::new()
+        .then(get("Connection: close, Host").to(ok(FRESH, "one")).sees("host: h"))
+        .hits();
+    a_416_of_the_origin_poisons_nobody => Script::new()
+        .then(get("Range: bytes=9-").to(reply(416, "Cache-Control: max-age=60", "")).status(416).has("cache-status: detail=status"))
+        .misses();
+    a_431_of_the_origin_poisons_nobody => Script::stored_as(431, FRESH).misses();
+    a_change_with_an_upgrade_invalidates => Script::stored(FRESH)
+        .then(step("POST", "/", "Upgrade: x | Content-Length: 0").to(ok("", "")))
+        .misses();
     a_host_that_contradicts_the_uri_is_not_stored => Script::new()
         .then(step("GET", "http://h/", "Host: evil").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass"))
         .misses();
