@@ -66,6 +66,7 @@ impl HttpCacheBuilder {
                 heuristic: Some(Heuristic { share: 0.1, most: DAY }),
                 entry_limit: 8 << 20,
                 variants: 32,
+                uri_limit: bytes / 4,
                 disconnected: DAY,
                 keep_stale: DAY,
                 patience: Duration::from_secs(30),
@@ -92,7 +93,7 @@ impl HttpCacheBuilder {
     }
 
     /// The largest content that is stored, in bytes; larger ones are served as they come. By
-    /// default 8 MiB.
+    /// default 8 MiB, and never more than a quarter of the whole.
     pub fn entry_limit(mut self, bytes: u64) -> Self {
         self.settings.entry_limit = bytes;
         self
@@ -252,6 +253,7 @@ impl HttpCacheBuilder {
                 return refuse(setting, "it is more than a hundred years");
             }
         }
+        self.settings.entry_limit = self.settings.entry_limit.min(self.bytes / 4);
         self.settings.keys.ignored = self.ignored.into();
         // What stands in has to be there.
         self.settings.keep_stale = self.settings.keep_stale.max(self.settings.disconnected);

@@ -125,11 +125,13 @@ impl Variants {
     }
 
     /// The list with `new` in place of what was there for the same requests. Of more than
-    /// `most` the one that was not used for the longest time goes.
+    /// `most`, or more than so many bytes, those that were not used for the longest time go: no
+    /// client makes a URI too large to be kept by asking for variants.
     pub(super) fn with(
         &self,
         new: Stored,
         most: usize,
+        bytes: u64,
         still_good: impl Fn(&Stored) -> bool,
     ) -> Self {
         let others = self.list.iter();
@@ -137,10 +139,11 @@ impl Variants {
             .filter(|old| old.head.selection != new.head.selection && still_good(old))
             .cloned()
             .collect();
-        if list.len() >= most.max(1) {
-            let used = |stored: &Stored| stored.head.used.load(Ordering::Relaxed);
-            let oldest = (0..list.len()).min_by_key(|at| used(&list[*at]));
-            list.remove(oldest.expect("it is not empty"));
+        let used = |stored: &Stored| stored.head.used.load(Ordering::Relaxed);
+        let mut size = new.size() + list.iter().map(Stored::size).sum::<usize>();
+        while list.len() >= most.max(1) || size as u64 > bytes {
+            let Some(oldest) = (0..list.len()).min_by_key(|at| used(&list[*at])) else { break };
+            size -= list.remove(oldest).size();
         }
         list.push(new);
         Self { list: list.into() }
@@ -225,11 +228,19 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let none = Variants::default();
-        let two = none.with(stored("x", 5), 2, |_| true).with(stored("y", 3), 2, |_| true);
+        let two = none.with(stored("x", 5), 2, u64::MAX, |_| true).with(
+            stored("y", 3),
+            2,
+            u64::MAX,
+            |_| true,
+        );
         assert_eq!(all(&two), [5, 3]);
-        assert_eq!(all(&two.with(stored("x", 9), 2, |_| true)), [3, 9]);
-        assert_eq!(all(&two.with(stored("z", 9), 2, |_| true)), [5, 9]);
-        assert_eq!(all(&two.with(stored("z", 9), 9, |_| false)), [9]);
+        assert_eq!(all(&two.with(stored("x", 9), 2, u64::MAX, |_| true)), [3, 9]);
+        assert_eq!(all(&two.with(stored("z", 9), 2, u64::MAX, |_| true)), [5, 9]);
+        assert_eq!(all(&two.with(stored("z", 9), 9, u64::MAX, |_| false)), [9]);
+        let small = two.list[0].size() as u64;
+        assert_eq!(all(&two.with(stored("z", 9), 9, 2 * small, |_| true)), [5, 9]);
+        assert_eq!(all(&two.with(stored("z", 9), 9, 0, |_| true)), [9], "what is new stays");
         assert_eq!(all(&two.without(&two.list[0])), [3]);
         assert!(two.size() > 2 * size_of::<Head>());
     }

@@ -92,6 +92,12 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "cache-aside",
+        broken: "http_purged",
+        protection: "an HTTP response is served only if none of its marks was purged since",
+        test: Test::cache_aside("http_race", "no_read_gets_what_was_purged_before_it"),
+    },
+    Control {
+        krate: "cache-aside",
         broken: "http_private",
         protection: "a private HTTP response is not given to those who waited for it",
         test: Test::cache_aside("http", "a_private_response_is_for_the_one_who_asked"),

@@ -4,6 +4,14 @@ use crate::support::{Answer, Bed, Script, cases, get, ok, raw, reply, request, s
 
 const FRESH: &str = "Cache-Control: max-age=60";
 
+/// A variant of 4 MB.
+fn large(foo: &str) -> crate::support::Step {
+    let body = foo.repeat(4_000_000);
+    get(&format!("Foo: {foo}"))
+        .to(ok("Cache-Control: max-age=60 | Vary: Foo", &body))
+        .body(&body)
+}
+
 /// A request with this field gets an answer of its own, which nobody else gets.
 fn unkeyed(field: &str) -> Script {
     Script::new()
@@ -40,6 +48,11 @@ cases! {
     a_change_with_an_upgrade_invalidates => Script::stored(FRESH)
         .then(step("POST", "/", "Upgrade: x | Content-Length: 0").to(ok("", "")))
         .misses();
+    variants_make_no_uri_too_large => Script::with(|builder| builder.entry_limit(4 << 20))
+        .then(get("").to(ok("Cache-Control: max-age=60 | Vary: Foo", "one")))
+        .then(large("a")).then(get("").after(1).body("one")).then(large("b").after(1)).then(get("").after(1).body("one"))
+        .then(large("c").after(1)).then(get("").after(1).body("one")).then(large("d").after(1)).then(get("").after(1).body("one"))
+        .then(large("e").after(1)).then(get("").body("one").has("cache-status: hit"));
     a_host_that_contradicts_the_uri_is_not_stored => Script::new()
         .then(step("GET", "http://h/", "Host: evil").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass"))
         .misses();

@@ -137,6 +137,12 @@ cases! {
     it_does_not_stand_in_for_an_error_for_who_wants_no_cache => not_on_error(", stale-if-error=60", "Cache-Control: no-cache");
     it_does_not_stand_in_for_a_client_error => Script::stored("Cache-Control: max-age=60, stale-if-error=60")
         .then(get("").after(61).to(reply(404, "", "gone")).status(404).body("gone"));
+    an_origin_that_flaps_is_heard_when_it_is_there => Script::stored("Cache-Control: max-age=60, stale-if-error=600 | ETag: \"a\"")
+        .then(get("").after(61).to(reply(503, "", "error")).body("one"))
+        .then(get("").to(reply(304, "", "")).body("one").has("age: 0"))
+        .then(get("").after(61).unanswered().body("one"))
+        .then(get("").to(ok("Cache-Control: max-age=60", "two")).body("two"))
+        .then(get("").body("two").has("cache-status: hit"));
     an_error_leaves_what_is_stored => Script::stored("Cache-Control: max-age=60 | ETag: \"a\"")
         .then(get("").after(61).to(reply(503, "", "error")).status(503))
         .then(get("").to(reply(304, "", "")).sees("if-none-match").body("one"));
