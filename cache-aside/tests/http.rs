@@ -364,6 +364,39 @@ async fn routers_that_strip_a_prefix_do_not_make_two_uris_one() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_router_becomes_cached_by_one_line() {
+    use axum::Router;
+    use axum::routing::get;
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let page = move || {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move { ([("cache-control", "max-age=60")], call.to_string()) }
+    };
+    let inner = Router::new().route("/x", get(page).post(|| async { "done" }));
+    let app: Router = Router::new()
+        .nest("/a", inner.clone())
+        .nest("/b", inner)
+        .layer(builder().build().unwrap());
+    let ask = |method: &'static str, path: &'static str| {
+        let request = Request::builder().method(method).uri(path).header("host", "h");
+        let answer = app.clone().oneshot(request.body(axum::body::Body::empty()).unwrap());
+        async move {
+            let body = answer.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8(body.to_vec()).unwrap()
+        }
+    };
+    assert_eq!((ask("GET", "/a/x").await, ask("GET", "/b/x").await), ("0".into(), "1".into()));
+    assert_eq!((ask("GET", "/a/x").await, ask("GET", "/b/x").await), ("0".into(), "1".into()));
+    // Routes of one path and several methods are layered one by one, and share the cache.
+    assert_eq!(ask("POST", "/a/x").await, "done");
+    assert_eq!((ask("GET", "/a/x").await, ask("GET", "/b/x").await), ("2".into(), "1".into()));
+    assert_eq!(ask("HEAD", "/a/x").await, "");
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let refused = |builder: HttpCacheBuilder| builder.build().unwrap_err().setting();

@@ -214,14 +214,15 @@ impl Core {
         })
     }
 
-    /// Stores a response that was asked for at a time of that stamp. False if the URI was
-    /// purged since.
+    /// Stores a response that was asked for at a time of that stamp, in place of what the origin
+    /// was asked about. False if the URI was purged since.
     pub(super) fn keep(
         &self,
         target: &Target,
         hash: u64,
         stamp: Stamp,
         stored: Stored,
+        replaced: Option<&Stored>,
     ) -> bool {
         let stamp =
             if cfg!(broken = "http_stamp") { self.engine.epochs.stamp(hash) } else { stamp };
@@ -232,6 +233,10 @@ impl Core {
             return false;
         }
         let current = current.unwrap_or_default();
+        let current = match replaced {
+            Some(replaced) => current.without(replaced),
+            None => Variants::clone(&current),
+        };
         let like = |old: &&Stored| {
             old.head.selection == stored.head.selection
                 && self.standing(&old.head, now).is_some()

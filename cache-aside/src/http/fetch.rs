@@ -189,7 +189,8 @@ where
             }
         };
         self.core.mark_shared(*hash);
-        let filing = Filing::new(Arc::new(head), self.core.settings.entry_limit);
+        let filing = Filing::new(Arc::new(head), self.core.settings.entry_limit)
+            .replacing(self.plan.stale.clone());
         let reader = filing.stream.reader().expect("nothing of it has come yet");
         // They do not come through.
         parts.headers.remove(TRAILER);
@@ -240,7 +241,8 @@ where
         let answer = match renewed {
             Ok(head) => {
                 let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
-                said.stored = self.core.keep(target, *hash, before.stamp, stored.clone());
+                said.stored =
+                    self.core.keep(target, *hash, before.stamp, stored.clone(), Some(stale));
                 self.land(Landed::Validated(stored.clone()));
                 serve::stored(&stored, self.plan.ask(), now, said, self.core.name())
             }

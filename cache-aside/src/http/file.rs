@@ -146,11 +146,17 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 pub(super) struct Filing {
     pub(super) head: Arc<Head>,
     pub(super) stream: Arc<Stream>,
+    replaced: Option<Stored>,
 }
 
 impl Filing {
     pub(super) fn new(head: Arc<Head>, limit: u64) -> Self {
-        Self { head, stream: Stream::new(limit) }
+        Self { head, stream: Stream::new(limit), replaced: None }
+    }
+
+    /// In place of what the origin was asked about.
+    pub(super) fn replacing(self, stale: Option<Stored>) -> Self {
+        Self { replaced: stale, ..self }
     }
 
     /// Reads the content to its end; stores it if that is where it was to end.
@@ -169,7 +175,7 @@ impl Filing {
         R: HttpBody,
         R::Error: Into<BoxError>,
     {
-        let Self { head, stream } = self;
+        let Self { head, stream, replaced } = self;
         let ends = Ends(Arc::clone(&stream));
         let length = match head.part {
             Some(part) => Some(part.span.len()),
@@ -188,7 +194,7 @@ impl Filing {
             && let Some(chunks) = stream.chunks()
         {
             let content = Content::new(&chunks);
-            core.keep(target, hash, stamp, Stored { head, content });
+            core.keep(target, hash, stamp, Stored { head, content }, replaced.as_ref());
         }
         // Who has read to the end finds it stored.
         stream.finish(end);

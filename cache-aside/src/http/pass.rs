@@ -139,7 +139,8 @@ impl Head {
             Ok(head) => {
                 let content = stored.content.clone();
                 let renewed = Stored { head: Arc::new(head), content };
-                core.keep(&self.target, self.hash, self.before.stamp, renewed);
+                let stamp = self.before.stamp;
+                core.keep(&self.target, self.hash, stamp, renewed, Some(stored));
             }
             Err(_) => core.forget(&self.target, self.hash, stored),
         }

@@ -56,6 +56,13 @@ cases! {
     one_that_says_what_it_was_chosen_by_comes_first => Script::new().then(variant("Foo: 1", "one"))
         .then(get("Foo: 2").to(ok("Cache-Control: max-age=60", "default")))
         .then(get("Foo: 1").body("one")).then(get("Foo: 3").body("default"));
+    what_is_validated_is_replaced_whatever_it_is_chosen_by => Script::stored("Cache-Control: max-age=60 | Vary: Foo | ETag: \"a\"")
+        .then(get("").after(60).to(ok("Cache-Control: max-age=60", "two")).sees("if-none-match").body("two"))
+        .then(get("").body("two").has("cache-status: hit")).then(get("Foo: 1").body("two"));
+    what_is_validated_may_be_chosen_otherwise_from_then_on => Script::stored("Cache-Control: max-age=60 | Vary: Foo | ETag: \"a\"")
+        .then(get("").after(60).to(crate::support::reply(304, "Vary: Bar", "")).body("one"))
+        .then(get("Foo: 1").body("one").has("vary: Bar").has("cache-status: hit"))
+        .then(get("Bar: 1").to(ok("", "two")).body("two"));
     the_newest_that_matches_is_taken => Script::new().then(variant("Foo: 1", "one"))
         .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar", "two")).body("two"))
         .then(get("Foo: 1 | Bar: 1").body("two"))
