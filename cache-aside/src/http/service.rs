@@ -208,9 +208,9 @@ impl<S> HttpCache<S> {
             let answer = serve::own(StatusCode::GATEWAY_TIMEOUT, &said, core.name());
             return ResponseFuture::ready(answer);
         }
-        core.engine.metrics.request(Counted::Miss);
         let (core, inner) = (Arc::clone(core), self.inner.clone());
         if request.method() == Method::HEAD {
+            core.engine.metrics.request(Counted::Miss);
             let head = pass::Head { target, hash, before, asked, forward, stored: stale };
             return ResponseFuture::waiting(head.run(core, inner, request));
         }
@@ -304,9 +304,11 @@ where
                 lead = Some(leads);
             }
             Joined::Waits(flight) => {
-                core.engine.metrics.request(Counted::Joined);
                 match shared(&core, plan, &flight).await {
-                    Shared::Answer(answer) => return Ok(answer),
+                    Shared::Answer(answer) => {
+                        core.engine.metrics.request(Counted::Joined);
+                        return Ok(answer);
+                    }
                     // With those who ask for the same as this one, now that it is known how.
                     Shared::Others(known) if known != told_apart && rounds < MOST_ROUNDS => {
                         values = Some(known);
@@ -317,6 +319,7 @@ where
             }
         }
     }
+    core.engine.metrics.request(Counted::Miss);
     let target = errand.plan.target.clone();
     let (reply, answer) = oneshot::channel();
     runtime.spawn(fetch::run(errand, Some(reply), lead));
@@ -340,6 +343,7 @@ fn brought<R>(
     if !core.serves(&stored.head, &plan.client, &plan.asked, now) {
         return None;
     }
+    core.engine.metrics.hit(now);
     let said = Status { hit: true, ..core.status(&plan.target) };
     let answer = serve::stored(&stored, plan.ask(), now, said, core.name());
     lead.land(Landed::Validated(stored));

@@ -5,9 +5,9 @@ use crate::support::{Answer, Bed, Script, cases, get, ok, raw, reply, request, s
 const FRESH: &str = "Cache-Control: max-age=60";
 
 /// A variant of 4 MB.
-fn large(foo: &str) -> crate::support::Step {
-    let body = foo.repeat(4_000_000);
-    get(&format!("Foo: {foo}"))
+fn large(letter: &str) -> crate::support::Step {
+    let body = letter.repeat(4_000_000);
+    get(&format!("Foo: {letter}"))
         .to(ok("Cache-Control: max-age=60 | Vary: Foo", &body))
         .body(&body)
 }
