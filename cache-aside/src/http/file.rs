@@ -25,7 +25,7 @@ use super::range::Part;
 use super::reuse::Terms;
 use super::serve::may_have_content;
 use super::storable::{Candidate, Refusal, storable};
-use super::stream::{Demand, Stream};
+use super::stream::{Demand, Stream, WAIT};
 use super::target::Target;
 use super::update::updated;
 use super::vary::Selection;
@@ -211,8 +211,14 @@ where
     let mut body = pin!(body);
     let mut came = 0;
     loop {
-        if poll_fn(|cx| stream.poll_demand(cx)).await == Demand::None {
-            return Err(BodyError::gone());
+        match poll_fn(|cx| stream.poll_demand(cx)).await {
+            Demand::More => {}
+            Demand::Wait => {
+                tokio::time::sleep(WAIT).await;
+                stream.has_waited();
+                continue;
+            }
+            Demand::None => return Err(BodyError::gone()),
         }
         let frame = match tokio::time::timeout(IDLE, frame(body.as_mut())).await {
             Ok(frame) => frame,

@@ -3,18 +3,25 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::body::BodyError;
+
+/// How long it waits at a time for those who are far behind, ...
+pub(super) const WAIT: Duration = Duration::from_millis(10);
+/// ... and how often for each of them.
+const WAITS: u32 = 100;
 
 /// How far it is read ahead of the fastest reader once it is not to be stored.
 const AHEAD: u64 = 256 << 10;
 
 /// Chunks as they come. As long as they may be stored all of them are kept, and readers come
 /// and read at their own pace. Past `limit` they are not to be stored: then it waits for its
-/// fastest reader, and who is more than `limit` behind that one is cut off. So it never holds
-/// more than twice `limit` and `AHEAD`, and nobody waits for a reader who is slow.
+/// fastest reader, and for who is more than `limit` behind that one; who has been waited for
+/// a second in all is cut off. So it never holds more than twice `limit` and a little, and
+/// nobody waits for long for a reader who is slow.
 #[derive(Debug)]
 pub(super) struct Stream {
     limit: u64,
@@ -43,6 +50,7 @@ struct Position {
 #[derive(Debug, Default)]
 struct Progress {
     at: Position,
+    waited_for: u32,
     cut_off: bool,
     waker: Option<Waker>,
 }
@@ -51,6 +59,8 @@ struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
     More,
+    /// To wait for those who are far behind.
+    Wait,
     /// Nobody reads it, and it is not to be stored.
     None,
 }
@@ -82,14 +92,29 @@ impl Stream {
         if !state.unkept {
             return Poll::Ready(Demand::More);
         }
-        match state.readers().map(|reader| reader.at.bytes).max() {
-            None => Poll::Ready(Demand::None),
-            Some(fastest) if state.came.bytes - fastest < AHEAD => Poll::Ready(Demand::More),
-            Some(_) => {
-                state.source = Some(cx.waker().clone());
-                Poll::Pending
+        let Some((slowest, fastest)) = state.ends() else { return Poll::Ready(Demand::None) };
+        if fastest.bytes - slowest.bytes > self.limit {
+            Poll::Ready(Demand::Wait)
+        } else if state.came.bytes - fastest.bytes < AHEAD {
+            Poll::Ready(Demand::More)
+        } else {
+            state.source = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    /// Notes that those who are far behind were waited for, and cuts off who was too often.
+    pub(super) fn has_waited(&self) {
+        let mut state = self.lock();
+        let Some((_, fastest)) = state.ends() else { return };
+        for reader in state.readers.iter_mut().flatten() {
+            if fastest.bytes.saturating_sub(reader.at.bytes) > self.limit {
+                reader.waited_for += 1;
+                reader.cut_off |= reader.waited_for > WAITS;
             }
         }
+        state.forget();
+        state.wake_readers();
     }
 
     pub(super) fn push(&self, chunk: Bytes) {
@@ -100,7 +125,7 @@ impl Stream {
         if state.came.bytes > self.limit {
             state.unkept = true;
         }
-        state.forget(self.limit);
+        state.forget();
         state.wake_readers();
     }
 
@@ -133,28 +158,24 @@ impl State {
         self.readers.iter().flatten().filter(|reader| !reader.cut_off)
     }
 
-    /// Drops the chunks that all have read, and those that are too far back.
-    fn forget(&mut self, limit: u64) {
+    /// Where the slowest and the fastest reader are.
+    fn ends(&self) -> Option<(Position, Position)> {
+        let slowest = self.readers().map(|reader| reader.at).min()?;
+        let fastest = self.readers().map(|reader| reader.at).max()?;
+        Some((slowest, fastest))
+    }
+
+    /// Drops the chunks that all have read.
+    fn forget(&mut self) {
         if !self.unkept {
             return;
         }
-        let (mut slowest, mut fastest) = (self.came, Position::default());
-        for reader in self.readers() {
-            slowest = slowest.min(reader.at);
-            fastest = fastest.max(reader.at);
-        }
-        while let Some(first) = self.chunks.front() {
-            let read_by_all = self.gone < slowest;
-            if !read_by_all && fastest.bytes.saturating_sub(self.gone.bytes) <= limit {
-                break;
-            }
-            let length = first.len() as u64;
-            for reader in self.readers.iter_mut().flatten() {
-                reader.cut_off |= reader.at == self.gone;
-            }
+        let slowest = self.ends().map_or(self.came, |(slowest, _)| slowest);
+        while self.gone < slowest
+            && let Some(first) = self.chunks.pop_front()
+        {
             self.gone.chunks += 1;
-            self.gone.bytes += length;
-            self.chunks.pop_front();
+            self.gone.bytes += first.len() as u64;
         }
     }
 
@@ -196,7 +217,7 @@ impl Reader {
             let chunk = state.chunks[(progress.at.chunks - state.gone.chunks) as usize].clone();
             progress.at.chunks += 1;
             progress.at.bytes += chunk.len() as u64;
-            state.forget(self.stream.limit);
+            state.forget();
             state.wake_source();
             return Poll::Ready(Some(Ok(chunk)));
         }
@@ -223,7 +244,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.stream.lock();
         state.readers[self.place] = None;
-        state.forget(self.stream.limit);
+        state.forget();
         state.wake_source();
     }
 }
@@ -297,18 +318,23 @@ mod tests {
 
         let stream = Stream::new(1 << 20);
         let (mut fast, mut slow) = (stream.reader().unwrap(), stream.reader().unwrap());
-        let mut most = 0;
+        let (mut most, mut waits) = (0, 0);
         for _ in 0..16 {
             stream.push(chunk());
             next(&mut fast);
         }
         for _ in 0..1_000 {
+            while demand(&stream) == Poll::Ready(Demand::Wait) {
+                stream.has_waited();
+                waits += 1;
+            }
             assert_eq!(demand(&stream), Poll::Ready(Demand::More));
             stream.push(chunk());
             next(&mut fast);
             most = most.max(stream.lock().chunks.len());
         }
         assert!(is_cut_off(&mut slow), "it is more than the limit behind");
+        assert_eq!(waits, WAITS + 1, "as long as that it was waited for");
         assert!(most <= 18, "{most} chunks were held");
         for _ in 0..4 {
             stream.push(chunk());
