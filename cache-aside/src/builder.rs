@@ -221,6 +221,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         self
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// The cache. Where this is called within a Tokio runtime, that runtime
     /// serves callers that have none. With the `metrics` feature, install the
     /// recorder before.

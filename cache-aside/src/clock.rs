@@ -1,5 +1,9 @@
 //! The one place where this crate reads time.
 
+#[cfg(feature = "test-util")]
+use std::sync::Arc;
+#[cfg(feature = "test-util")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,6 +31,8 @@ enum Source {
     Tokio {
         origin: Instant,
     },
+    #[cfg(feature = "test-util")]
+    Hand(Arc<AtomicU64>),
 }
 
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
@@ -34,6 +40,26 @@ impl Clock {
     /// Tokio's clock, which tests can pause and advance.
     pub fn tokio() -> Self {
         Self(Source::Tokio { origin: Instant::now() })
+    }
+
+    /// A clock that stands still but for [`advance`](Self::advance); clones go with it. For
+    /// tests with real sockets, where Tokio's clock cannot be paused.
+    #[cfg(feature = "test-util")]
+    pub fn by_hand() -> Self {
+        Self(Source::Hand(Arc::default()))
+    }
+
+    /// Moves a clock that was made [by hand](Self::by_hand).
+    ///
+    /// # Panics
+    ///
+    /// If it was not.
+    #[cfg(feature = "test-util")]
+    pub fn advance(&self, by: Duration) {
+        match &self.0 {
+            Source::Hand(time) => drop(time.fetch_add(nanos(by), Ordering::SeqCst)),
+            _ => panic!("only a clock that was made by hand can be moved"),
+        }
     }
 
     pub(crate) fn system() -> Self {
@@ -53,6 +79,8 @@ impl Clock {
                     boot_time().expect("a clock that answered once goes on answering")
                 }
                 Source::Tokio { origin } => nanos(origin.elapsed()),
+                #[cfg(feature = "test-util")]
+                Source::Hand(time) => time.load(Ordering::SeqCst),
             }
     }
 }

@@ -33,6 +33,7 @@
 //! - `quick`: the `Quick` store, faster on hits.
 //! - `redis`: `RedisStore`, a second tier that processes share; brings `postcard`.
 //! - `postcard`, `json`, `zstd`: codecs for values in a second tier.
+//! - `http`: a shared HTTP cache around a router, `http::HttpCacheLayer`.
 //! - `metrics`: counts through the `metrics` facade; the README lists every
 //!   `cache_aside_*` name.
 //! - `conformance`: the test suite for a [`Store`] of one's own.
@@ -55,6 +56,8 @@ mod epoch;
 mod error;
 mod flight;
 pub mod future;
+#[cfg(feature = "http")]
+pub mod http;
 mod key;
 mod layer;
 mod loaded;

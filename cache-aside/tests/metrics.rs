@@ -196,3 +196,46 @@ async fn the_second_tier_is_counted() {
     tokio::time::sleep(5 * SECOND).await;
     assert_eq!(series(&snapshotter).get("shared_owed_invalidations"), None);
 }
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn the_http_layer_counts_each_request_once() {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use cache_aside::http::HttpCacheLayer;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty, Full};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let layer = metrics::with_local_recorder(&recorder, || {
+        HttpCacheLayer::builder(1 << 20).name("test").build().unwrap()
+    });
+    let service = layer.layer(service_fn(|_: Request<Empty<Bytes>>| async {
+        tokio::task::yield_now().await;
+        let response = Response::builder().header("cache-control", "max-age=60");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::from("one")).unwrap())
+    }));
+    let ask = |method: &str| {
+        let request = Request::builder().method(method).uri("http://h/");
+        let answer = service.clone().oneshot(request.body(Empty::new()).unwrap());
+        async { drop(answer.await.unwrap().into_body().collect().await.unwrap()) }
+    };
+    tokio::join!(ask("GET"), ask("GET"));
+    ask("GET").await;
+    ask("HEAD").await;
+    ask("OPTIONS").await;
+    ask("POST").await;
+    let expected = [
+        ("fills_total stored", 1),
+        ("invalidations_total key", 1),
+        ("requests_total bypass", 2),
+        ("requests_total hit", 2),
+        ("requests_total joined", 1),
+        ("requests_total miss", 1),
+    ];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(series(&snapshotter), BTreeMap::from(expected));
+}

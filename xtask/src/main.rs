@@ -7,6 +7,7 @@ mod controls;
 mod demo;
 mod fuzz;
 mod overhead;
+mod rfc;
 mod servers;
 mod test;
 mod torture;
@@ -37,6 +38,8 @@ cargo xtask test [--yes]
 cargo xtask controls [CRATE [NAME]]
     takes each protection out, one at a time, or the one that the source calls NAME,
     and shows the test that fails
+cargo xtask rfc
+    whether each rule of RFC 9111 in cache-aside/docs/rfc9111.md has tests that exist
 
 cargo xtask torture [CRATE] [--seconds N]
     the live tests under faults in their long form, and a table: N seconds (20)
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         ["controls"] => controls::run(None, None),
         ["controls", krate] => controls::run(Some(krate), None),
         ["controls", krate, broken] => controls::run(Some(krate), Some(broken)),
+        ["rfc"] => rfc::run(),
         ["torture", words @ ..] => torture::Options::parse(words).and_then(torture::run),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

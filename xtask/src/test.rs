@@ -5,7 +5,7 @@ use std::process::Command;
 use testbed::locate::Need;
 
 use crate::command::{root, step, target};
-use crate::{budget, controls, servers};
+use crate::{budget, controls, rfc, servers};
 
 /// The features of each published crate, to be built one by one.
 const FEATURES: &[(&str, &[&str])] = &[
@@ -36,6 +36,7 @@ const FEATURES: &[(&str, &[&str])] = &[
             "postcard",
             "json",
             "zstd",
+            "http",
             "metrics",
             "conformance",
             "test-util",
@@ -102,6 +103,7 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
             run_example(krate, example)?;
         }
     }
+    rfc::run()?;
     budget::check()?;
     controls::run_after_all_tests()
 }

@@ -99,6 +99,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> Engine<K, V> {
         }
     }
 
+    /// What is kept under a key of that hash and may be shown, and the moment that holds for.
+    #[cfg(feature = "http")]
+    pub(crate) fn kept(&self, key: &K, hash: u64) -> (Option<Arc<V>>, Tick) {
+        let Some(entry) = self.store.get(key) else { return (None, self.clock.now()) };
+        let (verdict, now) = self.judge(&entry.life, hash);
+        let shown = matches!(verdict, Verdict::Fresh | Verdict::Early);
+        (entry.value.filter(|_| shown), now)
+    }
+
     /// The verdict, and the moment it holds for. Called after the entry was read:
     /// an invalidation that fell before this call is seen.
     #[inline]

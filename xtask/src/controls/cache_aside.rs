@@ -77,6 +77,45 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "cache-aside",
+        broken: "http_stamp",
+        protection: "an HTTP response is stored under the stamp from before it was asked for",
+        test: Test::cache_aside("http", "a_purge_overtakes_a_response_on_its_way"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_marks",
+        protection: "an HTTP response from before a purge by prefix displaces none from after it",
+        test: Test::cache_aside(
+            "http",
+            "a_late_response_does_not_take_the_place_of_one_from_after_a_purge",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_purged",
+        protection: "an HTTP response is served only if none of its marks was purged since",
+        test: Test::cache_aside("http_race", "no_read_gets_what_was_purged_before_it"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_private",
+        protection: "a private HTTP response is not given to those who waited for it",
+        test: Test::cache_aside("http", "a_private_response_is_for_the_one_who_asked"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_collapse",
+        protection: "who misses an HTTP response while it is asked for waits for it",
+        test: Test::cache_aside("http", "who_misses_at_the_same_time_waits_for_one_request"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_short",
+        protection: "an HTTP response whose content ended early is not stored",
+        test: Test::cache_aside("http", "a_content_that_is_shorter_than_it_said_is_not_stored"),
+    },
+    Control {
+        krate: "cache-aside",
         broken: "no_flight_epoch",
         protection: "a flight is joined only in its own epoch, on a real server",
         test: Test::live("cache_aside", "no_read_joins_a_load_from_before_a_write"),

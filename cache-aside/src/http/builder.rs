@@ -1,0 +1,281 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+#[cfg(feature = "test-util")]
+use std::time::SystemTime;
+
+use http::uri::Scheme;
+use http::{Extensions, HeaderName, Uri};
+
+use super::core::{Core, Settings};
+use super::entry::{Variants, Wall};
+use super::layer::HttpCacheLayer;
+use super::lifetime::Heuristic;
+use super::status::is_name;
+use super::target::Keys;
+use crate::builder::CacheBuilder;
+use crate::clock::Clock;
+use crate::error::BuildError;
+use crate::store::Moka;
+
+/// What of a request's fields chooses a response behind many servers and routers, although
+/// `Vary` does not say so.
+const KEYED: [&str; 13] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-host-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+/// Settings of an [`HttpCacheLayer`].
+#[must_use]
+pub struct HttpCacheBuilder {
+    bytes: u64,
+    entries: usize,
+    ignored: Vec<Box<str>>,
+    settings: Settings,
+    clock: Option<Clock>,
+    wall: Wall,
+}
+
+impl HttpCacheBuilder {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            bytes,
+            entries: (bytes / 4_096) as usize,
+            ignored: Vec::new(),
+            settings: Settings {
+                name: "cache-aside".into(),
+                keys: Keys { scheme: "http", sorted: false, ignored: Arc::new([]) },
+                original_uri: None,
+                keyed_fields: KEYED.iter().map(|name| HeaderName::from_static(name)).collect(),
+                targets: vec![HeaderName::from_static("cdn-cache-control")],
+                honours_requests: true,
+                heuristic: Some(Heuristic { share: 0.1, most: DAY }),
+                entry_limit: 8 << 20,
+                variants: 32,
+                uri_limit: bytes / 4,
+                disconnected: DAY,
+                keep_stale: DAY,
+                patience: Duration::from_secs(30),
+                shows_key: false,
+                stores_cookies: true,
+            },
+            clock: None,
+            wall: Wall::System,
+        }
+    }
+
+    /// The name in `Cache-Status`: a token that begins with a letter. By default
+    /// `cache-aside`.
+    pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// How many responses are expected, for the size of its tables: by default one for each 4
+    /// KiB. It is no limit.
+    pub fn expected_entries(mut self, entries: usize) -> Self {
+        self.entries = entries;
+        self
+    }
+
+    /// The largest content that is stored, in bytes; larger ones are served as they come. By
+    /// default 8 MiB, and never more than a quarter of the whole.
+    pub fn entry_limit(mut self, bytes: u64) -> Self {
+        self.settings.entry_limit = bytes;
+        self
+    }
+
+    /// How many responses are stored for one URI, chosen by `Vary`; of more than that the one
+    /// that was not used for the longest time goes. By default 32.
+    pub fn variants(mut self, most: usize) -> Self {
+        self.settings.variants = most;
+        self
+    }
+
+    /// The scheme of requests whose URI does not say it: `http` by default, `https` behind
+    /// something that ends TLS.
+    pub fn scheme(mut self, scheme: &Scheme) -> Self {
+        self.settings.keys.scheme = if *scheme == Scheme::HTTPS { "https" } else { "http" };
+        self
+    }
+
+    /// Where the URI of a request is if a router has changed it. For axum's `nest`:
+    ///
+    /// ```
+    /// use axum::extract::OriginalUri;
+    /// use cache_aside::http::HttpCacheLayer;
+    ///
+    /// let cache = HttpCacheLayer::builder(64 << 20)
+    ///     .original_uri(|extensions| {
+    ///         extensions.get::<OriginalUri>().map(|original| original.0.clone())
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cache_aside::BuildError>(())
+    /// ```
+    pub fn original_uri(
+        mut self,
+        find: impl Fn(&Extensions) -> Option<Uri> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.original_uri = Some(Arc::new(find));
+        self
+    }
+
+    /// Takes queries whose parameters are in another order for the same; those of one name
+    /// keep theirs. By default an order is a query of its own.
+    pub fn sorted_query(mut self) -> Self {
+        self.settings.keys.sorted = true;
+        self
+    }
+
+    /// Takes queries that differ only in these parameters for the same: `utm_source`, and
+    /// others that the origin does not look at.
+    pub fn ignored_query(
+        mut self,
+        names: impl IntoIterator<Item = impl Into<Box<str>>>,
+    ) -> Self {
+        self.ignored.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// The fields that are looked at as if `Vary` had them, where a request has them: in place
+    /// of those by which servers are told another host, scheme, path or method than the
+    /// request's own (`X-Forwarded-Host`, `X-Original-URL` and their like). What a service
+    /// looks at without saying so in `Vary` belongs here: otherwise one client could choose
+    /// what is stored for others.
+    pub fn keyed_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.keyed_fields = names.into_iter().collect();
+        self
+    }
+
+    /// The fields that stand before `Cache-Control`, the most specific first (RFC 9213). By
+    /// default `CDN-Cache-Control`.
+    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.targets = names.into_iter().collect();
+        self
+    }
+
+    /// Does not look at the `Cache-Control` of requests, by which every client can have a
+    /// response asked for anew. RFC 9111 wants it to be looked at, and that is the default.
+    pub fn ignore_request_directives(mut self) -> Self {
+        self.settings.honours_requests = false;
+        self
+    }
+
+    /// Guesses no lifetime where an origin says none. By default it is a tenth of the time
+    /// since `Last-Modified`, at most a day (RFC 9111, section 4.2.2).
+    pub fn no_heuristics(mut self) -> Self {
+        self.settings.heuristic = None;
+        self
+    }
+
+    /// For how long after its lifetime a response may stand in for an origin that does not
+    /// answer, where nothing forbids it (RFC 9111, section 4.2.4). By default a day; zero turns
+    /// it off. An origin that answers with an error is another matter: `stale-if-error`.
+    pub fn stale_on_disconnect(mut self, window: Duration) -> Self {
+        self.settings.disconnected = window;
+        self
+    }
+
+    /// How long a response is kept after its lifetime, to be revalidated. By default a day.
+    pub fn keep_stale(mut self, window: Duration) -> Self {
+        self.settings.keep_stale = window;
+        self
+    }
+
+    /// How long a request waits for the head of another's response before it goes to the
+    /// origin itself. By default 30 s.
+    pub fn collapse_wait(mut self, limit: Duration) -> Self {
+        self.settings.patience = limit;
+        self
+    }
+
+    /// Stores no response with `Set-Cookie`. By default one is stored if the origin says
+    /// explicitly how long it is fresh (RFC 9111, section 7.3).
+    pub fn no_cookies(mut self) -> Self {
+        self.settings.stores_cookies = false;
+        self
+    }
+
+    /// Shows the key of each response in `Cache-Status`. Off by default.
+    pub fn show_key(mut self) -> Self {
+        self.settings.shows_key = true;
+        self
+    }
+
+    /// Takes a test's clock, at which it is `wall` now.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: Clock, wall: SystemTime) -> Self {
+        self.wall = Wall::Fixed(wall, clock.now());
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Makes the layer.
+    ///
+    /// # Errors
+    ///
+    /// A setting that makes no sense.
+    pub fn build(mut self) -> Result<HttpCacheLayer, BuildError> {
+        let settings = &self.settings;
+        let refuse = |setting, reason: &str| Err(BuildError::new(setting, reason));
+        if !is_name(&settings.name) {
+            return refuse("name", "it is no token as Cache-Status has them: try `edge`");
+        }
+        if self.bytes == 0 {
+            return refuse("builder", "zero bytes would store nothing; leave the layer out");
+        }
+        if settings.variants == 0 {
+            return refuse("variants", "zero would store nothing; leave it out for 32");
+        }
+        if settings.patience.is_zero() {
+            return refuse("collapse_wait", "zero would never wait; leave it out for 30 s");
+        }
+        for (setting, span) in [
+            ("stale_on_disconnect", settings.disconnected),
+            ("keep_stale", settings.keep_stale),
+            ("collapse_wait", settings.patience),
+        ] {
+            if span > LONGEST {
+                return refuse(setting, "it is more than a hundred years");
+            }
+        }
+        self.settings.entry_limit = self.settings.entry_limit.min(self.bytes / 4);
+        self.settings.keys.ignored = self.ignored.into();
+        // What stands in has to be there.
+        self.settings.keep_stale = self.settings.keep_stale.max(self.settings.disconnected);
+        let store =
+            Moka::bytes(self.bytes, self.entries.max(1), |key: &Arc<str>, all: &Variants| {
+                key.len() + all.size()
+            });
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let cache = CacheBuilder::new(self.settings.name.to_string())
+            .l1(store)
+            .jitter(0.0)
+            .with_clock(clock);
+        let engine = Arc::clone(cache.build()?.engine());
+        Ok(HttpCacheLayer::new(Core::new(self.settings, engine, self.wall)))
+    }
+}
+
+impl fmt::Debug for HttpCacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCacheBuilder")
+            .field("bytes", &self.bytes)
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
+    }
+}

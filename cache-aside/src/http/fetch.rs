@@ -1,0 +1,345 @@
+//! Asking the origin, in a task of its own: who waits for the answer may go.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, TRAILER,
+};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use super::age::Exchange;
+use super::block::take_hop_by_hop;
+use super::body::Body;
+use super::core::{Before, Core};
+use super::directives::RequestDirectives;
+use super::entry::Stored;
+use super::file::{Filing, Offer, offer};
+use super::flights::{Landed, Lead};
+use super::reuse::Failure;
+use super::serve::{self, Ask};
+use super::status::{Forward, Status};
+use super::target::Target;
+use super::update::is_about;
+use crate::error::BoxError;
+
+/// A request that nobody waits for any more is given up after this long.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// A request that is to go to the origin.
+pub(super) struct Errand<S, B> {
+    pub(super) core: Arc<Core>,
+    pub(super) service: S,
+    pub(super) request: Request<B>,
+    pub(super) plan: Plan,
+}
+
+pub(super) struct Plan {
+    pub(super) target: Target,
+    pub(super) hash: u64,
+    pub(super) before: Before,
+    pub(super) asked: RequestDirectives,
+    /// The client's fields, without those of its connection.
+    pub(super) client: HeaderMap,
+    pub(super) forward: Forward,
+    /// What is stored, and is to be validated.
+    pub(super) stale: Option<Stored>,
+    /// Whether the answer is to be all of it, so that the client's conditions are judged here.
+    pub(super) whole: bool,
+}
+
+pub(super) type Answer<R, E> = Result<Response<Body<R>>, E>;
+pub(super) type Reply<R, E> = oneshot::Sender<Answer<R, E>>;
+
+impl Plan {
+    pub(super) fn ask(&self) -> Ask<'_> {
+        Ask { method: &Method::GET, headers: &self.client }
+    }
+
+    /// A fetch's share of `Cache-Status`.
+    pub(super) fn status(&self, core: &Core, answered: Option<StatusCode>) -> Status<'_> {
+        Status {
+            forward: Some(self.forward),
+            forward_status: answered,
+            ..core.status(&self.target)
+        }
+    }
+
+    /// Puts the cache's conditions in place of the client's.
+    fn prepare(&self, headers: &mut HeaderMap) {
+        if !self.whole {
+            return;
+        }
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+            headers.remove(name);
+        }
+        let Some(stale) = &self.stale else { return };
+        let mut stored = stale.head.fields.to_map();
+        if let Some(tag) = stored.remove(ETAG) {
+            headers.insert(IF_NONE_MATCH, tag);
+        }
+        if let Some(modified) = stored.remove(LAST_MODIFIED) {
+            headers.insert(IF_MODIFIED_SINCE, modified);
+        }
+    }
+}
+
+/// Asks the origin, answers who asked, all who wait, and stores what may be stored.
+pub(super) async fn run<S, B, R>(
+    errand: Errand<S, B>,
+    reply: Option<Reply<R, S::Error>>,
+    lead: Option<Lead>,
+) where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: HttpBody,
+    R::Error: Into<BoxError>,
+{
+    let Errand { core, mut service, mut request, plan } = errand;
+    plan.prepare(request.headers_mut());
+    let sent = core.time();
+    let mut call = pin!(async {
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
+    });
+    let answer = loop {
+        if let Ok(answer) = tokio::time::timeout(ABANDONED, call.as_mut()).await {
+            break answer;
+        }
+        let asker = reply.as_ref().is_some_and(|reply| !reply.is_closed());
+        if !asker && !lead.as_ref().is_some_and(Lead::is_awaited) {
+            return;
+        }
+    };
+    let exchange = Exchange { sent, received: core.time() };
+    let fetched = Fetched { core: &core, plan: &plan, exchange, reply, lead };
+    match answer {
+        Ok(response) => fetched.arrived(response).await,
+        Err(error) => fetched.failed(error),
+    }
+}
+
+struct Fetched<'f, R, E> {
+    core: &'f Core,
+    plan: &'f Plan,
+    exchange: Exchange,
+    reply: Option<Reply<R, E>>,
+    lead: Option<Lead>,
+}
+
+impl<R, E> Fetched<'_, R, E>
+where
+    R: HttpBody,
+    R::Error: Into<BoxError>,
+{
+    async fn arrived(mut self, response: Response<R>) {
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status;
+        if let Some(stale) = &self.plan.stale {
+            if status == StatusCode::NOT_MODIFIED {
+                return self.validated(parts, &stale.clone());
+            }
+            if is_failure(status) && self.may_stand_in(stale, Failure::Error) {
+                return self.stands_in(Failure::Error, Some(status));
+            }
+        }
+        let Plan { target, hash, before, .. } = self.plan;
+        if !parts.headers.contains_key(DATE) {
+            // RFC 9110, section 6.6.1.
+            parts.headers.insert(DATE, date_of(self.exchange.received));
+        }
+        let offered = offer(
+            self.core,
+            Offer {
+                target,
+                method: &Method::GET,
+                client: &self.plan.client,
+                asked: &self.plan.asked,
+                status,
+                headers: &parts.headers,
+                exchange: self.exchange,
+                before: *before,
+                fresh_since: before.fresh_since,
+                length: body.size_hint().exact(),
+                part: None,
+            },
+        );
+        take_hop_by_hop(&mut parts.headers);
+        let head = match offered {
+            Ok(head) => head,
+            Err(refusal) => {
+                if refusal.is_of_response() {
+                    self.core.mark_unshared(*hash);
+                    if let Some(stale) = &self.plan.stale
+                        && !status.is_server_error()
+                    {
+                        // The origin no longer vouches for it.
+                        self.core.forget(target, *hash, stale);
+                    }
+                }
+                self.land(Landed::Unshared);
+                let detail = Some(refusal.token());
+                let said = Status { detail, ..self.plan.status(self.core, Some(status)) };
+                return self.answer(parts, said, Body::inner(body));
+            }
+        };
+        self.core.mark_shared(*hash);
+        let filing = Filing::new(Arc::new(head), self.core.settings.entry_limit)
+            .replacing(self.plan.stale.clone());
+        let reader = filing.stream.reader().expect("nothing of it has come yet");
+        // They do not come through.
+        parts.headers.remove(TRAILER);
+        let said = Status { stored: true, ..self.plan.status(self.core, Some(status)) };
+        self.land(Landed::Live(Arc::clone(&filing.head), Arc::clone(&filing.stream)));
+        self.answer_stored(parts, said, Body::shared(reader));
+        let Self { core, plan, lead, .. } = self;
+        filing.run(core, &plan.target, plan.hash, plan.before.stamp, body).await;
+        // Until it is stored, who comes reads it as it comes.
+        drop(lead);
+    }
+
+    /// The origin says that what is stored is still good.
+    fn validated(self, mut parts: Parts, stale: &Stored) {
+        let Plan { target, hash, before, .. } = self.plan;
+        let stored = stale.head.fields.to_map();
+        if !is_about(&stored, &parts.headers) {
+            self.core.forget(target, *hash, stale);
+            self.land(Landed::Unshared);
+            let detail = Some("validated-another");
+            let answered = Some(parts.status);
+            let said = Status { detail, ..self.plan.status(self.core, answered) };
+            let answer = serve::own(StatusCode::BAD_GATEWAY, &said, self.core.name());
+            return self.send(Ok(answer));
+        }
+        if !parts.headers.contains_key(DATE) {
+            parts.headers.insert(DATE, date_of(self.exchange.received));
+        }
+        let renewed = super::file::renewed(
+            self.core,
+            Offer {
+                target,
+                method: &Method::GET,
+                client: &self.plan.client,
+                asked: &self.plan.asked,
+                status: stale.head.status,
+                headers: &parts.headers,
+                exchange: self.exchange,
+                before: *before,
+                fresh_since: before.fresh_since,
+                length: None,
+                part: stale.head.part,
+            },
+            &stored,
+        );
+        let now = self.core.now();
+        let mut said = self.plan.status(self.core, Some(parts.status));
+        let answer = match renewed {
+            Ok(head) => {
+                let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+                said.stored =
+                    self.core.keep(target, *hash, before.stamp, stored.clone(), Some(stale));
+                self.land(Landed::Validated(stored.clone()));
+                serve::stored(&stored, self.plan.ask(), now, said, self.core.name())
+            }
+            Err(refusal) => {
+                if refusal.is_of_response() {
+                    self.core.forget(target, *hash, stale);
+                }
+                self.land(Landed::Unshared);
+                said.detail = Some(refusal.token());
+                serve::stored(stale, self.plan.ask(), now, said, self.core.name())
+            }
+        };
+        self.send(Ok(answer));
+    }
+
+    fn failed(self, error: E) {
+        match &self.plan.stale {
+            Some(stale) if self.may_stand_in(stale, Failure::Silent) => {
+                self.stands_in(Failure::Silent, None);
+            }
+            Some(stale) if stale.head.terms.strict => {
+                // Section 5.2.2.2: an error, and no stale response.
+                self.land(Landed::Failed(Failure::Silent, None));
+                let detail = Some("origin-failed");
+                let said = Status { detail, ..self.plan.status(self.core, None) };
+                let code = StatusCode::GATEWAY_TIMEOUT;
+                let answer = serve::own(code, &said, self.core.name());
+                self.send(Ok(answer));
+            }
+            stale => {
+                self.land(Landed::Failed(Failure::Silent, stale.clone()));
+                self.send(Err(error));
+            }
+        }
+    }
+
+    fn may_stand_in(&self, stale: &Stored, failure: Failure) -> bool {
+        let now = self.core.now();
+        self.core.stands_in(&stale.head, &self.plan.asked, failure, now)
+    }
+
+    fn stands_in(self, failure: Failure, answered: Option<StatusCode>) {
+        let stale = self.plan.stale.clone().expect("it was judged");
+        self.land(Landed::Failed(failure, Some(stale.clone())));
+        let detail = Some("stale-on-error");
+        let said = Status { detail, ..self.plan.status(self.core, answered) };
+        let now = self.core.now();
+        let answer = serve::stored(&stale, self.plan.ask(), now, said, self.core.name());
+        self.send(Ok(answer));
+    }
+
+    fn land(&self, landed: Landed) {
+        if let Some(lead) = &self.lead {
+            lead.land(landed);
+        }
+    }
+
+    /// Answers with what the origin said.
+    fn answer(self, mut parts: Parts, said: Status<'_>, body: Body<R>) {
+        said.append(self.core.name(), &mut parts.headers);
+        self.send(Ok(Response::from_parts(parts, body)));
+    }
+
+    /// The same with what is being stored, unless the client has it already.
+    fn answer_stored(&mut self, mut parts: Parts, said: Status<'_>, mut body: Body<R>) {
+        let Some(reply) = self.reply.take() else { return };
+        said.append(self.core.name(), &mut parts.headers);
+        let received = self.exchange.received;
+        if self.plan.whole
+            && serve::conditions_end_it(
+                parts.status,
+                &mut parts.headers,
+                self.plan.ask(),
+                received,
+            )
+        {
+            parts.status = StatusCode::NOT_MODIFIED;
+            body = Body::empty();
+        }
+        // Who asked may have gone.
+        let _ = reply.send(Ok(Response::from_parts(parts, body)));
+    }
+
+    fn send(self, answer: Answer<R, E>) {
+        if let Some(reply) = self.reply {
+            // Who asked may have gone.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// RFC 5861, section 4.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+pub(super) fn date_of(time: std::time::SystemTime) -> http::HeaderValue {
+    http::HeaderValue::try_from(httpdate::fmt_http_date(time))
+        .expect("a date is of visible letters")
+}

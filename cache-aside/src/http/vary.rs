@@ -1,0 +1,242 @@
+//! Which requests a stored response is for (RFC 9111, section 4.1).
+
+use http::HeaderMap;
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, FORWARDED, HeaderName, VARY,
+};
+
+use super::field::{members, parameter, split};
+
+/// A response that was chosen by more fields than this has as good as its own for each request.
+const MOST: usize = 32;
+
+/// The request's fields that a response was chosen by, with what they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Those of `Vary`.
+    varied: Box<[(HeaderName, Value)]>,
+    /// Those that always count, as far as the request had them.
+    always: Box<[(HeaderName, Value)]>,
+}
+
+/// A field in its normal form; none if it is not there.
+type Value = Option<Box<[u8]>>;
+
+/// Those of one request, in the order of the fields' names.
+pub(super) type Values = Box<[Value]>;
+
+impl Selection {
+    /// By `Vary`, and by the fields that always count where a request has them. None if it
+    /// matches no request but its own: `*`, or what is no name.
+    pub(super) fn of(
+        response: &HeaderMap,
+        request: &HeaderMap,
+        always: &[HeaderName],
+    ) -> Option<Self> {
+        let mut names = Vec::new();
+        for member in members(response, &VARY) {
+            names
+                .push(HeaderName::from_bytes(member).ok().filter(|name| name.as_str() != "*")?);
+        }
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        if names.len() > MOST {
+            return None;
+        }
+        let with_value = |name: HeaderName| {
+            let value = normalised(request, &name);
+            (name, value)
+        };
+        let always = always.iter().cloned().map(with_value);
+        Some(Self {
+            varied: names.into_iter().map(with_value).collect(),
+            always: always.filter(|(_, value)| value.is_some()).collect(),
+        })
+    }
+
+    /// Whether it is for a request, too. `always` are the fields that it was made with.
+    pub(super) fn matches(&self, request: &HeaderMap, always: &[HeaderName]) -> bool {
+        self.varied.iter().all(|(name, stored)| normalised(request, name) == *stored)
+            && always.iter().all(|name| {
+                let stored = self.always.iter().find(|(stored, _)| stored == name);
+                normalised(request, name).as_ref()
+                    == stored.and_then(|(_, value)| value.as_ref())
+            })
+    }
+
+    /// Whether the origin said what it was chosen by.
+    pub(super) fn varies(&self) -> bool {
+        !self.varied.is_empty()
+    }
+
+    /// What a request says where this one is selected by: for telling apart who asks for the
+    /// same before there is an answer.
+    pub(super) fn values(&self, request: &HeaderMap, always: &[HeaderName]) -> Values {
+        let names = self.varied.iter().map(|(name, _)| name).chain(always);
+        names.map(|name| normalised(request, name)).collect()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let fields = self.varied.iter().chain(&self.always);
+        let own = |(name, value): &(HeaderName, Value)| {
+            size_of::<(HeaderName, Value)>()
+                + name.as_str().len()
+                + value.as_ref().map_or(0, |value| value.len())
+        };
+        fields.map(own).sum()
+    }
+}
+
+/// A field in a form that is the same for what means the same: lines as one list, without
+/// white space that means nothing; for those whose members are alternatives with weights,
+/// in small letters and without an order.
+fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
+    let mut lines = request.get_all(name).iter();
+    let first = lines.next()?;
+    if *name == FORWARDED {
+        return forwarded(request);
+    }
+    if [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
+        let mut alternatives: Vec<Vec<u8>> = members(request, name).map(alternative).collect();
+        alternatives.sort_unstable();
+        return Some(alternatives.join(&b","[..]).into());
+    }
+    let mut value = first.as_bytes().trim_ascii().to_vec();
+    for line in lines {
+        value.extend_from_slice(b", ");
+        value.extend_from_slice(line.as_bytes().trim_ascii());
+    }
+    Some(value.into())
+}
+
+/// Of `Forwarded` what may choose a response: the host and the scheme, not for whom.
+fn forwarded(request: &HeaderMap) -> Value {
+    let pairs = members(request, &FORWARDED).flat_map(|element| split(element, b';'));
+    let mut kept: Vec<Vec<u8>> = pairs
+        .filter(|pair| {
+            let (name, _) = parameter(pair);
+            name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")
+        })
+        .map(|pair| pair.to_ascii_lowercase())
+        .collect();
+    kept.dedup();
+    (!kept.is_empty()).then(|| kept.join(&b","[..]).into())
+}
+
+/// `text/html ; Q=0.5` as `text/html;q=0.5`. Nothing in it is told apart by case, save the
+/// values of a media type's parameters, which stay as they are.
+fn alternative(member: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(member.len());
+    for (n, part) in split(member, b';').enumerate() {
+        if n == 0 {
+            text.extend(part.to_ascii_lowercase());
+            continue;
+        }
+        text.push(b';');
+        match part.iter().position(|byte| *byte == b'=') {
+            Some(at) => {
+                text.extend(part[..at].trim_ascii().to_ascii_lowercase());
+                text.push(b'=');
+                text.extend(part[at + 1..].trim_ascii());
+            }
+            None => text.extend(part.to_ascii_lowercase()),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    /// Whether what was stored for one request is for another.
+    fn same(vary: &str, one: &[(&'static str, &str)], other: &[(&'static str, &str)]) -> bool {
+        Selection::of(&map(&[("vary", vary)]), &map(one), &[])
+            .is_some_and(|selection| selection.matches(&map(other), &[]))
+    }
+
+    #[test]
+    fn only_the_fields_that_are_named_count() {
+        let (a, b) = ([("foo", "1"), ("bar", "1")], [("foo", "1"), ("bar", "2")]);
+        assert!(same("foo", &a, &b));
+        assert!(!same("Foo, BAR", &a, &b));
+        assert!(same("", &a, &b));
+        assert!(!same("foo", &a, &[]), "to be absent is not the same");
+        assert!(!same("foo", &[], &a));
+        assert!(same("foo", &[], &[]));
+        assert!(!same("foo", &[("foo", "")], &[]));
+    }
+
+    #[test]
+    fn a_star_and_nonsense_match_nothing() {
+        for vary in ["*", "foo, *", "*, foo", "foo bar", "a, b c"] {
+            assert!(!same(vary, &[], &[]), "{vary}");
+        }
+    }
+
+    #[test]
+    fn lines_and_white_space_around_mean_nothing() {
+        assert!(same("foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")]));
+        assert!(same("foo", &[("foo", " 1 ")], &[("foo", "1")]));
+        assert!(
+            !same("foo", &[("foo", "1, 2")], &[("foo", "2, 1")]),
+            "order may mean something"
+        );
+        assert!(!same("foo", &[("foo", "a")], &[("foo", "A")]));
+    }
+
+    #[test]
+    fn alternatives_have_no_order_and_no_case() {
+        for (name, one, other) in [
+            ("accept-encoding", "gzip, br", "BR,gzip"),
+            ("accept-language", "de, en;q=0.5", "en ; Q=0.5 , DE"),
+            ("accept", "text/html, */*;q=0.1", "*/*;q=0.1,TEXT/HTML"),
+        ] {
+            assert!(same(name, &[(name, one)], &[(name, other)]), "{name}");
+        }
+        assert!(!same(
+            "accept-language",
+            &[("accept-language", "de, en;q=0.5")],
+            &[("accept-language", "de, en;q=0.4")]
+        ));
+        assert!(!same("accept", &[("accept", "a/b;v=X")], &[("accept", "a/b;v=x")]));
+    }
+
+    #[test]
+    fn fields_that_always_count_count_where_a_request_has_them() {
+        let always = [HeaderName::from_static("x-forwarded-host")];
+        let with = map(&[("x-forwarded-host", "evil")]);
+        let selection = Selection::of(&map(&[]), &with, &always).unwrap();
+        let matches =
+            |selection: &Selection, headers: &HeaderMap| selection.matches(headers, &always);
+        assert!(matches(&selection, &with) && !matches(&selection, &map(&[])));
+        let selection = Selection::of(&map(&[]), &map(&[]), &always).unwrap();
+        assert!(!matches(&selection, &with) && matches(&selection, &map(&[])));
+        assert_ne!(selection.values(&with, &always), selection.values(&map(&[]), &always));
+        assert!(!selection.varies());
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_matches_itself(
+            vary in "[a-c, ]{0,8}",
+            values in proptest::collection::vec("[ -~]{0,8}", 3),
+        ) {
+            let request = map(&[("a", &values[0]), ("b", &values[1]), ("accept", &values[2])]);
+            if let Some(selection) = Selection::of(&map(&[("vary", &vary), ("vary", "accept")]), &request, &[]) {
+                prop_assert!(selection.matches(&request, &[]));
+            }
+        }
+    }
+}
