@@ -7,6 +7,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Config, NoTls, Socket};
 
 use crate::balance::Balance;
+use crate::carrier::is_name;
 use crate::clock::WallClock;
 use crate::error::BuildError;
 use crate::level::Level;
@@ -139,6 +140,7 @@ impl RwSplitBuilder {
                 unknown_pin: seconds(10),
                 when_unreachable: WhenUnreachable::default(),
                 clock: WallClock::system(),
+                cluster: Arc::from(""),
             },
             pool: PoolSettings {
                 size: 16,
@@ -159,6 +161,20 @@ impl RwSplitBuilder {
             start_wait: seconds(5),
             routes: 4096,
         }
+    }
+
+    /// The name of the cluster that the servers are: a process that has routers to several
+    /// gives each another name, so that a session has a floor for each. It is part of the
+    /// names of cookies: up to 64 letters, digits and `-_.`. The default is none, which is a
+    /// name as well.
+    ///
+    /// A position of one cluster says nothing of another: without names, two of them would
+    /// take each other's floors for those of a database that was restored, and drop them. Nor
+    /// does PostgreSQL's system identifier tell them apart: those that were made from one
+    /// backup share it, and each other's positions would count.
+    pub fn cluster(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.cluster = name.into();
+        self
     }
 
     /// Adds a server: a connection string, a `tokio_postgres::Config` or a
@@ -373,6 +389,10 @@ impl RwSplitBuilder {
         }
         if self.servers.len() > MOST_SERVERS {
             return refuse("server", "there are more than 64 servers");
+        }
+        let cluster = &self.settings.cluster;
+        if !cluster.is_empty() && !is_name(cluster) {
+            return refuse("cluster", "a name has up to 64 letters, digits and `-_.`");
         }
         if self.pool.size == 0 {
             return refuse(

@@ -26,7 +26,6 @@ pin_project! {
         inner: Scoped<F>,
         scope: ConsistencyScope,
         settings: Arc<Settings>,
-        renew: bool,
         secure: bool,
     }
 }
@@ -36,10 +35,9 @@ impl<F> ResponseFuture<F> {
         inner: Scoped<F>,
         scope: ConsistencyScope,
         settings: Arc<Settings>,
-        renew: bool,
         secure: bool,
     ) -> Self {
-        Self { inner, scope, settings, renew, secure }
+        Self { inner, scope, settings, secure }
     }
 }
 
@@ -52,18 +50,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        let (wrote, seen) = this.scope.seal();
-        let floors = this.scope.floors().clone();
         let parting = Parting {
-            floors: &floors,
-            wrote,
-            seen: seen || *this.renew,
             keys: &this.settings.keys,
             lifetime: this.settings.lifetime,
             slot: this.settings.slot,
             secure: *this.secure,
         };
-        this.settings.carrier.write(response.headers_mut(), &parting);
+        this.settings.carrier.write(response.headers_mut(), this.scope, &parting);
         Poll::Ready(Ok(response))
     }
 }

@@ -76,7 +76,8 @@ pub use crate::level::Level;
 pub use crate::metrics::Stats;
 pub use crate::position::WalPosition;
 pub use crate::router::{
-    IsolationLevel, PrimaryConnection, Query, RowStream, Rows, RwSplit, Tx, TxOptions,
+    IsolationLevel, PooledConnection, PrimaryConnection, Query, RowStream, Rows, RwSplit, Tx,
+    TxOptions,
 };
 pub use crate::scope::ConsistencyScope;
 pub use crate::service::Consistent;

@@ -16,6 +16,10 @@ tokio::task_local! {
 const WROTE: u8 = 1;
 const SEEN: u8 = 2;
 const SEALED: u8 = 4;
+/// Of what was seen there is a token that expires before long.
+const EXPIRES: u8 = 8;
+/// Somebody has worked in it, since the request came.
+const USED: u8 = 16;
 
 /// The session that a request belongs to. [`ConsistencyLayer`] makes one for
 /// each request, and puts it into the request's extensions as well.
@@ -37,23 +41,62 @@ struct Inner {
     /// Tokens that came along and were none; until somebody counts them.
     refused: AtomicU32,
     level: Option<Level>,
+    /// The same session on clusters that have a name: positions of one say nothing of
+    /// another.
+    parts: Mutex<Vec<(Arc<str>, ConsistencyScope)>>,
+}
+
+/// What an answer has to carry of one cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    pub(crate) floors: Floors,
+    pub(crate) wrote: bool,
+    /// A read has changed what the session has seen, or its token expires.
+    pub(crate) seen: bool,
 }
 
 impl ConsistencyScope {
     /// A session that continues `token`.
     pub fn new(token: ConsistencyToken) -> Self {
-        Self::with(token.floors, None)
+        Self::with(token, None)
     }
 
-    pub(crate) fn with(floors: Floors, level: Option<Level>) -> Self {
-        let inner = Inner { floors: Mutex::new(floors), level, ..Inner::default() };
-        Self { inner: Arc::new(inner) }
+    pub(crate) fn with(token: ConsistencyToken, level: Option<Level>) -> Self {
+        let scope = Self::part(token.floors, level, 0);
+        let part = |(name, floors)| (name, Self::part(floors, level, 0));
+        *scope.parts() = token.others.into_iter().map(part).collect();
+        scope
+    }
+
+    fn part(floors: Floors, level: Option<Level>, flags: u8) -> Self {
+        let (floors, flags) = (Mutex::new(floors), AtomicU8::new(flags));
+        Self { inner: Arc::new(Inner { floors, flags, level, ..Inner::default() }) }
     }
 
     /// A session that continues `token`, and reads at `level` whatever the
     /// router's is.
     pub fn at_level(token: ConsistencyToken, level: Level) -> Self {
-        Self::with(token.floors, Some(level))
+        Self::with(token, Some(level))
+    }
+
+    /// The same session, as far as it is about `cluster`.
+    pub(crate) fn on(&self, cluster: &Arc<str>) -> Self {
+        if cluster.is_empty() || cfg!(broken = "one_floor") {
+            return self.clone();
+        }
+        let mut parts = self.parts();
+        if let Some((_, part)) = parts.iter().find(|(name, _)| name == cluster) {
+            part.inner.flags.fetch_or(USED, Ordering::AcqRel);
+            return part.clone();
+        }
+        let sealed = self.inner.flags.load(Ordering::Acquire) & SEALED;
+        let part = Self::part(Floors::default(), self.inner.level, sealed | USED);
+        parts.push((Arc::clone(cluster), part.clone()));
+        part
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<(Arc<str>, Self)>> {
+        self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session that this code runs for.
@@ -81,7 +124,10 @@ impl ConsistencyScope {
 
     /// What the session has written and seen by now.
     pub fn token(&self) -> ConsistencyToken {
-        ConsistencyToken { floors: self.floors().clone() }
+        let floors = self.floors().clone();
+        let parts = self.parts();
+        let others = parts.iter().map(|(name, part)| (Arc::clone(name), part.floors().clone()));
+        ConsistencyToken { floors, others: others.collect() }
     }
 
     pub(crate) fn level(&self) -> Option<Level> {
@@ -143,11 +189,29 @@ impl ConsistencyScope {
         }
     }
 
-    /// The head of the answer is made: whether there was a write, and a read that
-    /// changed what the session has seen.
-    pub(crate) fn seal(&self) -> (bool, bool) {
+    /// What was seen on `cluster` is to be carried on soon, even if nothing changes.
+    pub(crate) fn expires(&self, cluster: &Arc<str>) {
+        let part = self.on(cluster);
+        // Only who goes on working there has it carried on.
+        let used = if cluster.is_empty() { USED } else { 0 };
+        part.inner.flags.store(EXPIRES | used, Ordering::Release);
+    }
+
+    /// The head of the answer is made.
+    pub(crate) fn seal(&self) -> Left {
         let flags = self.inner.flags.fetch_or(SEALED, Ordering::AcqRel);
-        (flags & WROTE != 0, flags & SEEN != 0)
+        let renew = flags & (EXPIRES | USED) == EXPIRES | USED;
+        Left {
+            floors: self.floors().clone(),
+            wrote: flags & WROTE != 0,
+            seen: flags & SEEN != 0 || renew,
+        }
+    }
+
+    /// [`seal`](Self::seal), of the clusters that have a name.
+    pub(crate) fn seal_others(&self) -> Vec<(Arc<str>, Left)> {
+        let parts = self.parts();
+        parts.iter().map(|(name, part)| (Arc::clone(name), part.seal())).collect()
     }
 }
 

@@ -47,17 +47,20 @@ where
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let settings = Arc::clone(&self.settings);
         let brought = settings.carrier.read(request.headers(), &settings.keys);
-        let scope = ConsistencyScope::with(brought.floors, None);
+        let scope = ConsistencyScope::new(brought.token);
         scope.refuse(brought.refused);
         // Before half of its time is over, a token is not made anew.
-        let renew = brought
-            .seen_expires
-            .is_some_and(|expires| expires < settings.keys.now().after(settings.lifetime / 2));
+        let soon = |expires| expires < settings.keys.now().after(settings.lifetime / 2);
+        for (cluster, expires) in &brought.seen_expires {
+            if soon(*expires) {
+                scope.expires(cluster);
+            }
+        }
         let secure = !(settings.plain_http && is_loopback(&request));
         request.extensions_mut().insert(scope.clone());
         // Called in the session, too: a service may do its work there.
         let inner = scope.within(|| self.inner.call(request));
-        ResponseFuture::new(scope.scoped(inner), scope, settings, renew, secure)
+        ResponseFuture::new(scope.scoped(inner), scope, settings, secure)
     }
 }
 

@@ -10,6 +10,7 @@ const BUDGETS: &[(&str, &[&str], usize)] = &[
     ("autoscale-policy", &[], 45),
     ("autoscale-policy", &["--no-default-features"], 5),
     ("cache-aside", &[], 50),
+    ("jwt-refresh", &[], 45),
     ("rw-split", &[], 90),
     ("shard-router", &[], 90),
 ];

@@ -1,8 +1,10 @@
 //! Every test there is.
 
+use std::process::Command;
+
 use testbed::locate::Need;
 
-use crate::command::step;
+use crate::command::{root, step, target};
 use crate::{budget, controls, rfc, servers};
 
 /// The features of each published crate, to be built one by one.
@@ -93,20 +95,27 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
             step(&[&lib[..], &["--features", feature], &deny].concat())?;
         }
     }
+    // All at once: by itself, each package would have its dependencies built with other
+    // features.
+    step(&["build", "--workspace", "--all-features", "--examples"])?;
     for (krate, examples) in EXAMPLES {
         for example in *examples {
-            step(&[
-                "run",
-                "--quiet",
-                "--package",
-                krate,
-                "--all-features",
-                "--example",
-                example,
-            ])?;
+            run_example(krate, example)?;
         }
     }
     rfc::run()?;
     budget::check()?;
     controls::run_after_all_tests()
+}
+
+fn run_example(krate: &str, name: &str) -> Result<(), String> {
+    println!("\n== the example {name} of {krate}");
+    let program = target().join("debug/examples").join(name);
+    let status = Command::new(&program).current_dir(root()).status();
+    let status = status.map_err(|error| format!("{}: {error}", program.display()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the example {name} ended with {status}"))
+    }
 }

@@ -37,6 +37,8 @@ enum Kind {
 enum Length {
     Seconds,
     Operations(u32),
+    /// All faults together, of which each comes at least once.
+    InAll(u32),
 }
 
 const TORTURES: &[Torture] = &[
@@ -59,26 +61,35 @@ const TORTURES: &[Torture] = &[
             length: Length::Operations(20_000),
         },
     },
+    Torture {
+        krate: "storefront",
+        needs: &[Need::Postgres, Need::Redis],
+        kind: Kind::Live {
+            test: "fleet",
+            words: &["torture::the_fleet_stands_every_fault", "--", "--nocapture"],
+            length: Length::InAll(300),
+        },
+    },
 ];
 
 /// `[CRATE] [--seconds N]`
 #[derive(Debug)]
 pub(crate) struct Options<'a> {
     only: Option<&'a str>,
-    seconds: u32,
+    seconds: Option<u32>,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn parse(words: &[&'a str]) -> Result<Self, String> {
-        let mut options = Self { only: None, seconds: DEFAULT };
+        let mut options = Self { only: None, seconds: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--seconds" => {
                     let number = words.next().ok_or("--seconds needs a number")?;
                     let seconds = number.parse().ok().filter(|n| *n > 0);
-                    options.seconds =
-                        seconds.ok_or_else(|| format!("{number} is not a number above 0"))?;
+                    let wrong = || format!("{number} is not a number above 0");
+                    options.seconds = Some(seconds.ok_or_else(wrong)?);
                 }
                 krate if options.only.is_none() && !krate.starts_with('-') => {
                     options.only = Some(krate);
@@ -113,7 +124,13 @@ pub(crate) fn run(options: Options<'_>) -> Result<(), String> {
                 command.args(*words);
                 match length {
                     Length::Seconds => {
+                        let seconds = seconds.unwrap_or(DEFAULT);
                         println!("\n== {krate}: {seconds} s of each fault");
+                        command.env(SECONDS, seconds.to_string());
+                    }
+                    Length::InAll(usual) => {
+                        let seconds = seconds.unwrap_or(*usual);
+                        println!("\n== {krate}: {seconds} s of faults");
                         command.env(SECONDS, seconds.to_string());
                     }
                     Length::Operations(operations) => {

@@ -1,8 +1,9 @@
 //! What the front tells its operator, on an address of its own.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use autoscale_policy::{InFlight, Instance, Phase};
 use http::{Method, Request, Response, StatusCode};
@@ -19,6 +20,9 @@ use crate::workers::Workers;
 pub(crate) struct Wishes {
     pub(crate) restart: Notify,
     pub(crate) restarting: AtomicBool,
+    pub(crate) resize: Notify,
+    /// The number of workers that was asked for last.
+    pub(crate) count: AtomicU32,
 }
 
 /// A line of `GET /workers`.
@@ -33,13 +37,15 @@ struct Line {
     left_out: bool,
 }
 
-/// Answers `GET /workers`, `GET /metrics` and `POST /restart`.
+/// Answers `GET /workers`, `GET /metrics`, `POST /restart` and `POST /resize?count=N`.
 pub(crate) struct Admin {
     pub(crate) workers: Workers,
     pub(crate) pool: Arc<Pool>,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) load: InFlight,
     pub(crate) wishes: Arc<Wishes>,
+    /// How many workers the policy allows.
+    pub(crate) limits: RangeInclusive<u32>,
 }
 
 impl Admin {
@@ -52,14 +58,29 @@ impl Admin {
                 self.wishes.restart.notify_one();
                 (StatusCode::ACCEPTED, "the workers are replaced one by one\n".to_owned())
             }
+            (&Method::POST, "/resize") => self.resize(request.uri().query()),
             _ => {
-                let ways = "GET /workers, GET /metrics, POST /restart\n".to_owned();
-                (StatusCode::NOT_FOUND, ways)
+                let ways = "GET /workers, GET /metrics, POST /restart, POST /resize?count=N\n";
+                (StatusCode::NOT_FOUND, ways.to_owned())
             }
         };
         let mut answer = Response::new(Answer::of(text));
         *answer.status_mut() = status;
         answer
+    }
+
+    /// So many workers, until the policy decides otherwise.
+    fn resize(&self, query: Option<&str>) -> (StatusCode, String) {
+        let count = query.and_then(|query| query.strip_prefix("count=")?.parse().ok());
+        let Some(count) = count.filter(|count| self.limits.contains(count)) else {
+            let (least, most) = (self.limits.start(), self.limits.end());
+            let text =
+                format!("count is a number from {least} to {most}, as the policy says\n");
+            return (StatusCode::BAD_REQUEST, text);
+        };
+        self.wishes.count.store(count, Ordering::Release);
+        self.wishes.resize.notify_one();
+        (StatusCode::ACCEPTED, format!("{count} workers, until the policy decides\n"))
     }
 
     fn list(&self) -> String {

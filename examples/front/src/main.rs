@@ -28,8 +28,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use autoscale_policy::{
-    Action, Actuator, Controller, DrainSettings, InFlight, Lifecycle, Outcome, Policy, Resize,
-    Scaler, ScalingPolicy,
+    Action, Actuator, Controller, DrainSettings, InFlight, Lifecycle, LocalProcesses, Outcome,
+    Policy, Resize, Scaler, ScalingPolicy,
 };
 use clap::Parser;
 use http::HeaderName;
@@ -55,8 +55,8 @@ struct Cli {
     /// Where to listen; port 0 takes a free one. Prints the URL as the first line.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where the operator asks: GET /workers, GET /metrics, POST /restart. Prints the URL as
-    /// the second line.
+    /// Where the operator asks: GET /workers, GET /metrics, POST /restart, POST
+    /// /resize?count=N. Prints the URL as the second line.
     #[arg(long, default_value = "127.0.0.1:0")]
     admin: SocketAddr,
     /// How requests are spread over workers.
@@ -117,7 +117,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
     };
     let policy = Policy::from_toml(&policy)?;
-    let least = policy.limits().min;
+    let limits = policy.limits().min..=policy.limits().max;
     let scaler = Scaler::new(policy)?;
     scaler.warnings().iter().for_each(|warning| warn!("the policy: {warning}"));
 
@@ -143,7 +143,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     if !cli.dry_run {
         controller = controller.act();
     }
-    let Ok(_) = processes.set(&Resize::new(0, least)).await;
+    let Ok(_) = processes.set(&Resize::new(0, *limits.start())).await;
 
     let (listener, operators) =
         (TcpListener::bind(cli.listen).await?, TcpListener::bind(cli.admin).await?);
@@ -155,6 +155,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         proxy: Arc::clone(&proxy),
         load: load.clone(),
         wishes: Arc::clone(&wishes),
+        limits,
     });
     let front = serve::front(listener, proxy, load, lifecycle.clone());
     tokio::pin!(front);
@@ -164,6 +165,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             workers.tell(&pool),
             controller.run(told),
             restarts(&workers, &wishes),
+            resizes(&processes, &wishes),
             serve::admin(operators, admin),
         )
     };
@@ -213,5 +215,15 @@ async fn restarts(workers: &Workers, wishes: &Wishes) {
         wishes.restart.notified().await;
         workers.restart().await;
         wishes.restarting.store(false, Ordering::Release);
+    }
+}
+
+async fn resizes(processes: &LocalProcesses, wishes: &Wishes) {
+    loop {
+        wishes.resize.notified().await;
+        let now = processes.instances().len() as u32;
+        let count = wishes.count.load(Ordering::Acquire);
+        info!("{count} workers are asked for, and there are {now}");
+        let Ok(_) = processes.set(&Resize::new(now, count)).await;
     }
 }

@@ -46,7 +46,8 @@ impl Default for Settings {
         Self {
             deadline: Duration::from_secs(10),
             try_timeout: Duration::from_secs(2),
-            tries: 3,
+            // All workers at once may die, of those that the default policy has.
+            tries: 5,
             replay: 64 << 10,
         }
     }
@@ -136,7 +137,11 @@ impl Proxy {
         let body = self.kept(&head, body).await?;
         tidy(&mut head, peer);
         // As the body is, and the method: RFC 9110, section 9.2.2.
-        let again = head.method.is_idempotent() || head.headers.contains_key("idempotency-key");
+        let has_key = head.headers.contains_key("idempotency-key");
+        let again = head.method.is_idempotent() || has_key;
+        // A worker that is merely silent may still do what it was asked, over what somebody
+        // else has done after the second try.
+        let gives_up = head.method.is_safe() || has_key || cfg!(broken = "repeat_late");
         let (mut body, replay) = match body {
             Either::Left(bytes) => (None, Some(bytes)),
             Either::Right(streamed) => (Some(streamed), None),
@@ -155,7 +160,7 @@ impl Proxy {
                 (None, None) => return Err(last),
             };
             let may_repeat = may_repeat && reached + 1 < self.settings.tries;
-            let limit = match may_repeat {
+            let limit = match may_repeat && gives_up {
                 true => deadline.min(Instant::now() + self.settings.try_timeout),
                 false => deadline,
             };
@@ -173,6 +178,7 @@ impl Proxy {
                 Verdict::Fine => false,
                 _ if cfg!(broken = "no_retry") => false,
                 _ if unsent => replay.is_some(),
+                _ if ended.is_err() => may_repeat && gives_up && self.within_budget(),
                 _ => may_repeat && self.within_budget(),
             };
             match ended {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use std::{error, fmt};
 
 use metrics::{Counter, Unit, counter, describe_counter};
-use rw_split::{Balance, Error as RwError, Level, RwSplit, RwSplitBuilder, WalPosition};
+use rw_split::{Balance, Error as RwError, Level, RwSplit, RwSplitBuilder};
 use shard_router::Error as ShardError;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
+use crate::cluster::Cluster;
 use crate::statements::Statement;
 
 pub(crate) const QUERIES: &str = "storefront_db_queries_total";
@@ -26,7 +27,7 @@ const STATEMENT: Duration = Duration::from_secs(4);
 /// How long an answer may take, the wait for a connection and the way there and back included.
 pub(crate) const ANSWER: Duration = Duration::from_secs(7);
 
-/// Which servers reads may go to.
+/// Which servers reads may go to, in the shop's database and on each shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Reads {
     /// Those that have what the session has written, and all that it has seen.
@@ -36,13 +37,43 @@ pub(crate) enum Reads {
     OwnWrites,
     /// All replicas in turn, however far behind: for comparison.
     RoundRobin,
+    /// The primary only, whose users need no cookies: for comparison. Replicas serve nobody,
+    /// and are there to be promoted.
+    Primary,
+}
+
+impl Reads {
+    /// A router over `servers` that sends reads there.
+    pub(crate) fn builder(self, servers: Vec<Config>, connections: usize) -> RwSplitBuilder {
+        let builder = RwSplit::builder().pool_size(connections);
+        let builder = servers.into_iter().fold(builder, |builder, mut config| {
+            config.application_name("storefront");
+            builder.server(config)
+        });
+        let builder = match self {
+            Self::Session => builder.level(Level::Session),
+            Self::OwnWrites => builder.level(Level::ReadYourWrites),
+            Self::RoundRobin => builder.level(Level::Eventual).balance(Balance::RoundRobin),
+            Self::Primary => builder.level(Level::Primary),
+        };
+        builder
+            .connect_timeout(CHECKOUT)
+            .pool_timeout(CHECKOUT)
+            .failover_wait(CHECKOUT)
+            .statement_timeout(STATEMENT)
+    }
+
+    /// Whether users are to be followed by cookies, on a cluster of so many servers.
+    pub(crate) fn follows(self, servers: usize) -> bool {
+        servers > 1 && self != Self::Primary
+    }
 }
 
 /// The shop's database. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     db: RwSplit,
-    servers: usize,
+    cluster: Cluster,
     queries: Arc<[Counter; Statement::ALL.len()]>,
 }
 
@@ -58,8 +89,9 @@ impl Database {
         connections: u32,
         reads: Reads,
     ) -> Result<Self, Box<dyn error::Error>> {
-        let builder = RwSplit::builder().pool_size(connections as usize);
-        let db = Self::over(servers, builder, reads).await?;
+        let follows = reads.follows(servers.len());
+        let builder = reads.builder(servers, connections as usize);
+        let db = Self::over(builder, follows).await?;
         db.has_its_schema().await.map_err(Unopened)?;
         Ok(db)
     }
@@ -69,35 +101,16 @@ impl Database {
     pub(crate) async fn unreachable() -> Self {
         let mut config = Config::new();
         config.host("127.0.0.1").port(1).user("nobody");
-        let builder = RwSplit::builder().pool_size(1).start_wait(Duration::ZERO);
-        Self::over(vec![config], builder, Reads::Session).await.expect("the settings are good")
+        let builder = Reads::Session.builder(vec![config], 1).start_wait(Duration::ZERO);
+        Self::over(builder, false).await.expect("the settings are good")
     }
 
-    async fn over(
-        configs: Vec<Config>,
-        builder: RwSplitBuilder,
-        reads: Reads,
-    ) -> Result<Self, rw_split::BuildError> {
-        let servers = configs.len();
-        let builder = configs.into_iter().fold(builder, |builder, mut config| {
-            config.application_name("storefront");
-            builder.server(config)
-        });
-        let builder = match reads {
-            Reads::Session => builder.level(Level::Session),
-            Reads::OwnWrites => builder.level(Level::ReadYourWrites),
-            Reads::RoundRobin => builder.level(Level::Eventual).balance(Balance::RoundRobin),
-        };
-        let db = builder
-            .connect_timeout(CHECKOUT)
-            .pool_timeout(CHECKOUT)
-            .failover_wait(CHECKOUT)
-            .statement_timeout(STATEMENT)
-            .build()
-            .await?;
+    async fn over(builder: RwSplitBuilder, lags: bool) -> Result<Self, rw_split::BuildError> {
+        let db = builder.build().await?;
+        let cluster = if lags { Cluster::Lagging(db.clone()) } else { Cluster::Current };
         describe_counter!(QUERIES, Unit::Count, "Statements sent to the database.");
         let queries = Statement::ALL.map(|s| counter!(QUERIES, "statement" => s.label()));
-        Ok(Self { db, servers, queries: Arc::new(queries) })
+        Ok(Self { db, cluster, queries: Arc::new(queries) })
     }
 
     async fn has_its_schema(&self) -> Result<(), DbError> {
@@ -162,34 +175,29 @@ impl Database {
         Ok(self.query(statement, params).await?.pop())
     }
 
-    /// Whether there are servers that lag behind the primary.
-    pub(crate) fn has_replicas(&self) -> bool {
-        self.servers > 1
-    }
-
-    /// A position at or behind what was just written; nothing if it is not known whether it
-    /// was.
-    pub(crate) fn written_at(&self) -> Option<WalPosition> {
-        self.db.written_at()
-    }
-
-    /// A position at or behind all that is committed by now.
+    /// Runs `sql` as [`query`](Self::query) does a statement of the shop's; it is not counted.
     ///
     /// # Errors
     ///
-    /// When the primary does not answer.
-    pub(crate) async fn position_now(&self) -> Result<WalPosition, DbError> {
-        Ok(self.db.position_now().await?)
+    /// As for [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`query`](Self::query).
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DbError> {
+        match timeout(ANSWER, self.db.query(sql, params)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(DbError::TimedOut),
+        }
     }
 
-    /// Runs `reads` on servers that have come as far as `position`; on any, without one.
-    pub(crate) async fn reading_from<T>(
-        &self,
-        position: Option<WalPosition>,
-        reads: impl Future<Output = T>,
-    ) -> T {
-        let token = position.map(|position| self.db.token_at(position)).unwrap_or_default();
-        self.db.with_token(token, reads).await
+    /// The servers, as a cache before them sees them.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 }
 

@@ -35,7 +35,6 @@ async fn shop(caching: &Caching) -> Router {
     router(
         Arc::new(Shop::new(db.clone(), Orders::Beside(db), caching, prometheus).unwrap()),
         None,
-        None,
     )
 }
 

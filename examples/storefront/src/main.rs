@@ -1,6 +1,8 @@
 //! A shop on PostgreSQL that grows one measured step at a time, and the load to measure it.
 
 mod app;
+mod cluster;
+mod confirmations;
 mod db;
 mod error;
 mod hex_key;
@@ -22,6 +24,7 @@ mod servers;
 mod sessions;
 mod shutdown;
 mod statements;
+mod unheard;
 mod users;
 mod worker;
 mod write;
@@ -73,6 +76,11 @@ enum Command {
         database: DatabaseUrl,
         #[command(flatten)]
         options: serve::Options,
+    },
+    /// Confirms orders: in the background, at least once by mail, once on record.
+    Confirmations {
+        #[command(subcommand)]
+        command: confirmations::Command,
     },
     /// Sends a shop's day to one that is open, and reports on it.
     Load {
@@ -133,6 +141,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Serve { database, options } => {
             serve::run(database.database_url, options).await
         }
+        Command::Confirmations { command } => confirmations::run(command).await,
         Command::Load { options } => {
             let json = options.json;
             print(&load::run(options).await?, json)

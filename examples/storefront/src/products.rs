@@ -115,12 +115,13 @@ impl Products {
 
     /// The one way to read a product.
     pub(crate) async fn get(&self, id: ProductId) -> Result<Option<Arc<Product>>, Error> {
-        self.reads.get(&self.db, &id, |db| by_id(db, id)).await
+        let db = self.db.clone();
+        self.reads.get(self.db.cluster(), &id, || by_id(db, id)).await
     }
 
     /// Call it after every write to this product that may have happened.
     pub(crate) async fn changed(&self, id: ProductId) {
-        self.reads.invalidate(&self.db, &id).await;
+        self.reads.invalidate(self.db.cluster(), &id).await;
     }
 
     /// Loads the whole catalogue into the cache, and says how many products that are.
@@ -131,7 +132,7 @@ impl Products {
     pub(crate) async fn warm(&self) -> Result<usize, Error> {
         let ids = self.db.query(Statement::ProductIds, &[]).await?;
         let ids = ids.iter().map(|row| ProductId(row.get(0)));
-        self.reads.warm(&self.db, ids, by_ids).await
+        self.reads.warm(self.db.cluster(), ids, |ids| by_ids(self.db.clone(), ids)).await
     }
 
     async fn revise(&self, id: ProductId, new: Revision) -> Result<Option<Product>, Error> {

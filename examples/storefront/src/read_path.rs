@@ -18,14 +18,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use crate::db::{Database, DbError};
+use crate::cluster::Cluster;
+use crate::db::DbError;
 use crate::error::Error;
+use crate::unheard;
 
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
 /// The version of the cached types' form, for Redis. Raise it whenever a field of theirs is
 /// added, removed, moved or retyped.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// For how long a process may show its own copy of what is in Redis, although another
 /// process has changed it.
@@ -116,28 +118,30 @@ impl<K: CacheKey, V: Serialize + DeserializeOwned + Send + Sync + 'static> ReadP
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
-    /// The value of `key`, or `None` if there is none.
+    /// The value of `key`, or `None` if there is none. All that `load` brings is of `from`:
+    /// what comes from two clusters has two floors, and is cached as two things.
     ///
     /// # Errors
     ///
     /// When it has to be loaded, and cannot be.
     pub(crate) async fn get<F>(
         &self,
-        db: &Database,
+        from: &Cluster,
         key: &K,
-        load: impl FnOnce(Database) -> F,
+        load: impl FnOnce() -> F,
     ) -> Result<Option<Arc<V>>, Error>
     where
         F: Future<Output = Result<Option<V>, DbError>> + Send + 'static,
     {
-        let Self::Cache(cached) = self else {
-            return Ok(load(db.clone()).await?.map(Arc::new));
+        let cached = match self {
+            Self::Cache(cached) if !unheard::is_past_the_caches() => cached,
+            _ => return Ok(load().await?.map(Arc::new)),
         };
         let load = |cx: LoadContext<K>| {
-            let (load, db) = (load(db.clone()), db.clone());
+            let (load, from) = (load(), from.clone());
             async move {
                 // Within the future: the floor is not known before it runs.
-                let (value, version) = fresh(&db, cx.version_floor(), load).await?;
+                let (value, version) = fresh(&from, cx.version_floor(), load).await?;
                 Ok::<_, DbError>(kept(value.into(), version))
             }
         };
@@ -149,11 +153,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     ///
     /// It does not fail, for the change is saved, and to say otherwise would be wrong. Where
     /// Redis does not acknowledge, that is counted, and tried again in the background; until
-    /// then other processes may show the old state, and this one does not.
-    pub(crate) async fn invalidate(&self, db: &Database, key: &K) {
+    /// then other processes may show the old state, though not to who has made the change, and
+    /// this one does not.
+    pub(crate) async fn invalidate(&self, of: &Cluster, key: &K) {
         let Self::Cache(Cached { name, cache, unheard, unannounced }) = self else { return };
-        let invalidated = if db.has_replicas() {
-            let version = db.written_at().map_or(UNKNOWN, <[u8; 16]>::from);
+        let invalidated = if of.lags() {
+            let version = of.written_at().map_or(UNKNOWN, <[u8; 16]>::from);
             cache.invalidate_at(key, version).await
         } else {
             cache.invalidate(key).await
@@ -165,6 +170,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
                 }
             }
             Err(error) => {
+                unheard::tell();
                 unannounced.increment(1);
                 // Once, and not for each of them: there is the counter.
                 if !unheard.swap(true, Ordering::Relaxed) {
@@ -198,18 +204,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
     /// When some could not be loaded.
     pub(crate) async fn warm<F>(
         &self,
-        db: &Database,
+        from: &Cluster,
         keys: impl IntoIterator<Item = K>,
-        load: impl Fn(Database, Vec<K>) -> F,
+        load: impl Fn(Vec<K>) -> F,
     ) -> Result<usize, Error>
     where
         F: Future<Output = Result<Vec<(K, V)>, DbError>> + Send + 'static,
     {
         let Self::Cache(Cached { cache, .. }) = self else { return Ok(0) };
         let load = |batch: Batch<K>| {
-            let (load, db) = (load(db.clone(), batch.to_vec()), db.clone());
+            let (load, from) = (load(batch.to_vec()), from.clone());
             async move {
-                let (rows, version) = fresh(&db, batch.version_floor(), load).await?;
+                let (rows, version) = fresh(&from, batch.version_floor(), load).await?;
                 let rows =
                     rows.into_iter().map(|(key, value)| (key, kept(value.into(), version)));
                 Ok::<_, DbError>(rows.collect::<Vec<_>>())
@@ -223,19 +229,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> ReadPath<K, V> {
 /// Runs `load` on a server that has what `floor` asks for. Returns how new what it brings is
 /// at least, if it had to be.
 async fn fresh<T>(
-    db: &Database,
+    from: &Cluster,
     floor: VersionFloor,
     load: impl Future<Output = Result<T, DbError>>,
 ) -> Result<(T, Option<WalPosition>), DbError> {
-    if !db.has_replicas() || cfg!(broken = "no_version_floor") {
+    if !from.lags() || cfg!(broken = "no_version_floor") {
         return Ok((load.await?, None));
     }
     let position = match wanted(floor) {
         Wanted::Any => None,
         Wanted::AtLeast(position) => Some(position),
-        Wanted::Latest => Some(db.position_now().await?),
+        Wanted::Latest => from.position_now().await?,
     };
-    Ok((db.reading_from(position, load).await?, position))
+    Ok((from.reading_from(position, load).await?, position))
 }
 
 /// How new a load has to be.

@@ -1,4 +1,4 @@
-//! Where the shared cache is.
+//! Where the shared cache is, and the queue.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,6 +19,13 @@ impl RedisUrl {
     /// When it is no such URL.
     pub(crate) fn store(&self) -> Result<RedisStore, BuildError> {
         RedisStore::open(&*self.0)?.prefix("storefront")
+    }
+}
+
+impl RedisUrl {
+    /// As it was given.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
     }
 }
 

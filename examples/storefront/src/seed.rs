@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, NoTls, Transaction};
 
+use crate::confirmations;
 use crate::login::{self, Password};
 use crate::orders::{Columns, Made, fill, prepare};
 use crate::rng::Rng;
@@ -27,8 +28,8 @@ const NEW_YEAR: u64 = 1_767_225_600;
 /// How many users can log in: the first ones, of whom the first one is an admin. They share a
 /// password that everybody knows, and its hash, which takes a moment to make: a real user has
 /// a password, and so a salt, of their own.
-const LOGINS: i64 = 1_000;
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const LOGINS: i64 = 1_000;
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// Options of `storefront seed`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -81,8 +82,10 @@ pub(crate) async fn run(
     // Two seeds at once take turns.
     tx.execute("SELECT pg_advisory_xact_lock(hashtext('storefront'))", &[]).await?;
     tx.batch_execute(SCHEMA).await?;
+    tx.batch_execute(&confirmations::schema()).await?;
     tx.batch_execute(
         "TRUNCATE storefront.products, storefront.users, storefront.logins, storefront.orders,
+         storefront.outbox, storefront.confirmations,
          storefront.unsettled_orders, storefront.settings RESTART IDENTITY",
     )
     .await?;
@@ -266,6 +269,11 @@ impl Person {
     }
 }
 
+/// By which user `id` of a shop that was seeded with `seed` logs in.
+pub(crate) fn email_of(seed: u64, id: u32) -> String {
+    Person::new(seed, id.into()).email
+}
+
 /// A second of the year before [`NEW_YEAR`], since the epoch.
 fn past(rng: &mut Rng) -> f64 {
     (NEW_YEAR - rng.below(YEAR)) as f64
@@ -324,6 +332,7 @@ mod tests {
 
     #[test]
     fn the_schema_never_drops_anything() {
-        assert!(!SCHEMA.to_uppercase().contains("DROP"));
+        let schemas = [SCHEMA.to_owned(), confirmations::schema()].concat();
+        assert!(!schemas.to_uppercase().contains("DROP"));
     }
 }

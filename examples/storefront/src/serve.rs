@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use autoscale_policy::Lifecycle;
@@ -18,11 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
-use crate::app::{Shop, router};
-use crate::db::{Database, Reads};
+use crate::app;
+use crate::db::Reads;
 use crate::https::Https;
 use crate::login;
-use crate::orders::{Orders, Shards, settle};
+use crate::orders::{Shards, follows, settle};
 use crate::read_path::Caching;
 use crate::redis_url::RedisUrl;
 use crate::servers::Servers;
@@ -41,7 +40,7 @@ const LAST: Duration = Duration::from_secs(1);
 pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where reads are cached.
     #[arg(long, value_enum, default_value_t = Cache::Local)]
     cache: Cache,
@@ -56,22 +55,22 @@ pub(crate) struct Options {
     warm: bool,
     /// The most connections to each server of the database.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    connections: u32,
-    /// With replicas: which servers reads may go to.
+    pub(crate) connections: u32,
+    /// With replicas, of the shop's database or of shards: which servers reads may go to.
     #[arg(long, value_enum, default_value_t)]
-    reads: Reads,
+    pub(crate) reads: Reads,
     /// Serves HTTPS, with a certificate for this machine that is made at the start and written
     /// to this file, for clients to trust.
     #[arg(long, value_name = "FILE.pem")]
     https: Option<PathBuf>,
     #[command(flatten)]
-    shards: Shards,
+    pub(crate) shards: Shards,
     #[command(flatten)]
-    worker: worker::InFleet,
+    pub(crate) worker: worker::InFleet,
     #[command(flatten)]
-    sessions: sessions::Cookies,
+    pub(crate) sessions: sessions::Cookies,
     #[command(flatten)]
-    login: login::Settings,
+    pub(crate) login: login::Settings,
 }
 
 /// Where reads are cached.
@@ -87,7 +86,12 @@ pub(crate) enum Cache {
 }
 
 impl Options {
-    fn caching(&self) -> Result<Caching, BuildError> {
+    /// What stands before the database.
+    ///
+    /// # Errors
+    ///
+    /// A URL of Redis that is none.
+    pub(crate) fn caching(&self) -> Result<Caching, BuildError> {
         Ok(match (self.cache, &self.redis) {
             (Cache::Off, _) => Caching::Off,
             (Cache::Shared, Some(redis)) => Caching::Shared {
@@ -99,12 +103,20 @@ impl Options {
         })
     }
 
-    /// Sessions, where reads may go to a server that lags.
-    fn sessions(&self, servers: &Servers) -> Result<Option<ConsistencyLayer>, String> {
-        match &servers.0[..] {
-            [_] => Ok(None),
-            _ => self.sessions.layer(self.listen).map(Some),
-        }
+    /// Sessions, where reads may go to a server that lags: in the shop's database, or on a
+    /// shard. One layer follows users on all of them.
+    ///
+    /// # Errors
+    ///
+    /// A key that is missing or weak, and a topology that cannot be read.
+    pub(crate) fn sessions(
+        &self,
+        servers: &Servers,
+    ) -> Result<Option<ConsistencyLayer>, Box<dyn Error>> {
+        let on_shards = |file: &PathBuf| follows(file, self.reads);
+        let needed = self.reads.follows(servers.0.len())
+            || self.shards.file.as_ref().map_or(Ok(false), on_shards)?;
+        Ok(needed.then(|| self.sessions.layer(self.listen)).transpose()?)
     }
 }
 
@@ -118,16 +130,11 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     if options.warm && options.cache == Cache::Off {
         return Err("--warm fills the cache, and --cache off leaves it out; drop one".into());
     }
-    let caching = options.caching()?;
-    let sessions = options.sessions(&servers)?;
-    let in_the_open = options.sessions.in_the_open(options.listen)?;
     let stop = asked_to_stop()?;
     // Before anything that counts: handles bind to the recorder that is there.
     let prometheus = PrometheusBuilder::new().install_recorder()?;
-    let db = Database::connect(servers.0, options.connections, options.reads).await?;
-    let login = options.login.open(&db, in_the_open).await?.map(Arc::new);
-    let orders = Orders::open(&db, options.shards.file.as_deref(), options.connections).await?;
-    let shop = Arc::new(Shop::new(db, orders, &caching, prometheus.clone())?);
+    let lifecycle = options.worker.lifecycle()?;
+    let (shop, router) = app::open(servers, &options, &lifecycle, prometheus.clone()).await?;
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| format!("cannot listen on {}: {e}", options.listen))?;
     if options.warm {
@@ -136,21 +143,19 @@ pub(crate) async fn run(servers: Servers, options: Options) -> Result<(), Box<dy
     }
 
     let address = listener.local_addr()?;
-    let lifecycle = options.worker.lifecycle()?;
-    let router = router(Arc::clone(&shop), sessions, login.as_ref());
-    let router = options.worker.around(router, &lifecycle);
     let announce = |scheme| options.worker.announce(scheme, address);
+    let ending = ending(lifecycle.clone(), options.worker.drains(), stop);
     let served = async {
         match &options.https {
             None => {
                 announce("http")?;
-                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, stop).await?;
+                serve(listener.tap_io(|tcp| at_once(tcp)), router, lifecycle, ending).await?;
             }
             Some(certificate) => {
                 let https = Https::new(listener, certificate)?;
                 announce("https")?;
                 let https = https.tap_io(|tls| at_once(tls.get_ref().0));
-                serve(https, router, lifecycle, stop).await?;
+                serve(https, router, lifecycle, ending).await?;
             }
         }
         Ok::<_, Box<dyn Error>>(())
@@ -174,7 +179,7 @@ async fn serve<L, F>(
     listener: TapIo<L, F>,
     router: Router,
     lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
+    ending: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
@@ -188,16 +193,23 @@ where
     lifecycle.ready();
     tokio::select! {
         served = server => served,
-        () = async {
-            stop.await;
-            info!("asked to stop: finishing what is in flight");
-            if lifecycle.drain().await.cut_off > 0 {
-                warn!("requests were still in flight after {DRAIN:?}");
-            }
-            // What was answered is sent, if its client reads.
-            sleep(LAST).await;
-        } => Ok(()),
+        () = ending => Ok(()),
     }
+}
+
+/// Ends when the shop is to end: asked to stop, with nothing in flight any more if it drains.
+async fn ending(lifecycle: Lifecycle, drains: bool, stop: impl Future<Output = ()>) {
+    stop.await;
+    if !drains {
+        info!("asked to stop: what is in flight is cut off");
+        return;
+    }
+    info!("asked to stop: finishing what is in flight");
+    if lifecycle.drain().await.cut_off > 0 {
+        warn!("requests were still in flight after {DRAIN:?}");
+    }
+    // What was answered is sent, if its client reads.
+    sleep(LAST).await;
 }
 
 /// Keeps the recorder's histograms from growing while nobody scrapes them.

@@ -7,7 +7,7 @@ pub(crate) enum Statement {
     ProductsByIds,
     ProductIds,
     UpdateProduct,
-    ProfileById,
+    SummaryOfUser,
     AccountById,
     UpdateUser,
     OrdersOfUser,
@@ -22,6 +22,22 @@ pub(crate) enum Statement {
     RolesOfUser,
 }
 
+/// What a profile says of orders: one row for each of the last ones, the totals on every one
+/// of them. The same in the shop's database and on a shard.
+pub(crate) const SUMMARY: &str = "
+    SELECT total.orders, total.units, last.id, last.product_id, last.quantity,
+           to_char(last.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+    FROM (
+        SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units
+        FROM storefront.orders WHERE user_id = $1
+    ) total
+    LEFT JOIN LATERAL (
+        SELECT id, product_id, quantity, placed_at
+        FROM storefront.orders WHERE user_id = $1
+        ORDER BY placed_at DESC, id DESC LIMIT 5
+    ) last ON true
+    ORDER BY last.placed_at DESC, last.id DESC";
+
 impl Statement {
     /// In the order of the variants, so that `statement as usize` is its place.
     pub(crate) const ALL: [Self; 17] = [
@@ -29,7 +45,7 @@ impl Statement {
         Self::ProductsByIds,
         Self::ProductIds,
         Self::UpdateProduct,
-        Self::ProfileById,
+        Self::SummaryOfUser,
         Self::AccountById,
         Self::UpdateUser,
         Self::OrdersOfUser,
@@ -50,7 +66,7 @@ impl Statement {
             Self::ProductsByIds => "products_by_ids",
             Self::ProductIds => "product_ids",
             Self::UpdateProduct => "update_product",
-            Self::ProfileById => "profile_by_id",
+            Self::SummaryOfUser => "summary_of_user",
             Self::AccountById => "account_by_id",
             Self::UpdateUser => "update_user",
             Self::OrdersOfUser => "orders_of_user",
@@ -87,24 +103,7 @@ impl Statement {
                  RETURNING id, name, description, price_cents, stock,
                         to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
             }
-            // One row for each of the last orders, the user's columns on every one of them.
-            Self::ProfileById => {
-                "SELECT u.id, u.name, u.email, u.city, total.orders, total.units,
-                        last.id, last.product_id, last.quantity,
-                        to_char(last.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
-                 FROM storefront.users u
-                 CROSS JOIN LATERAL (
-                     SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units
-                     FROM storefront.orders WHERE user_id = u.id
-                 ) total
-                 LEFT JOIN LATERAL (
-                     SELECT id, product_id, quantity, placed_at
-                     FROM storefront.orders WHERE user_id = u.id
-                     ORDER BY placed_at DESC, id DESC LIMIT 5
-                 ) last ON true
-                 WHERE u.id = $1
-                 ORDER BY last.placed_at DESC, last.id DESC"
-            }
+            Self::SummaryOfUser => SUMMARY,
             Self::AccountById => {
                 "SELECT id, name, email, city FROM storefront.users WHERE id = $1"
             }
@@ -125,16 +124,23 @@ impl Statement {
                  WHERE u.id = $1
                  ORDER BY o.placed_at DESC, o.id DESC"
             }
-            // Takes the stock and writes the order, both or neither.
+            // Takes the stock, writes the order and what is to be told of it, all or nothing.
             Self::PlaceOrder => {
                 "WITH taken AS (
                      UPDATE storefront.products SET stock = stock - $3, updated_at = now()
                      WHERE id = $2 AND stock >= $3 RETURNING id
+                 ), placed AS (
+                     INSERT INTO storefront.orders (user_id, product_id, quantity)
+                     SELECT $1, id, $3 FROM taken
+                     RETURNING id, user_id, product_id, quantity, placed_at
+                 ), to_tell AS (
+                     INSERT INTO storefront.outbox
+                         (order_id, user_id, product_id, quantity, placed_at)
+                     SELECT id, user_id, product_id, quantity, placed_at FROM placed
                  )
-                 INSERT INTO storefront.orders (user_id, product_id, quantity)
-                 SELECT $1, id, $3 FROM taken
-                 RETURNING id, product_id, quantity,
-                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+                 SELECT id, product_id, quantity,
+                        to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+                 FROM placed"
             }
             // Takes the stock, and says for which order, which is written elsewhere.
             Self::AcceptOrder => {

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use cache_aside::{CacheKey, KeyEncoder};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::app::Shop;
 use crate::db::{Database, DbError};
@@ -38,8 +37,9 @@ impl CacheKey for UserId {
     }
 }
 
-/// What is stored of a user.
-#[derive(Clone, Debug, Serialize)]
+/// What is stored of a user. It is kept in Redis in this form: see
+/// [`SCHEMA`](crate::read_path::SCHEMA).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Account {
     id: i64,
     name: String,
@@ -54,18 +54,24 @@ impl From<&Row> for Account {
 }
 
 /// What a profile page shows. Orders name products by id: a profile that held their names
-/// would have to be invalidated with every product. It is kept in Redis in this form, whose
-/// bytes do not name the fields, so nothing is flattened: see
-/// [`SCHEMA`](crate::read_path::SCHEMA).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Profile {
+/// would have to be invalidated with every product.
+#[derive(Debug, Serialize)]
+pub(crate) struct Profile<'a> {
     id: i64,
-    name: String,
-    email: String,
-    city: String,
+    name: &'a str,
+    email: &'a str,
+    city: &'a str,
     orders: i64,
     units: i64,
-    last_orders: Vec<Order>,
+    last_orders: &'a [Order],
+}
+
+impl<'a> Profile<'a> {
+    fn of(account: &'a Account, summary: &'a Summary) -> Self {
+        let (Account { id, name, email, city }, Summary { orders, units, last }) =
+            (account, summary);
+        Self { id: *id, name, email, city, orders: *orders, units: *units, last_orders: last }
+    }
 }
 
 /// The body of `PUT /users/{id}`: the account as it shall be.
@@ -91,9 +97,10 @@ pub(crate) async fn show(
     State(shop): State<Arc<Shop>>,
     PathId(id): PathId<UserId>,
 ) -> Result<Response, Error> {
-    let profile = shop.users.profile(id).await?;
-    let profile = profile.ok_or_else(|| Error::unknown("user", id.0, "the path"))?;
-    Ok(Json(&*profile).into_response())
+    let (account, summary) = shop.users.profile(id).await?;
+    let unknown = || Error::unknown("user", id.0, "the path");
+    let (account, summary) = account.zip(summary).ok_or_else(unknown)?;
+    Ok(Json(Profile::of(&account, &summary)).into_response())
 }
 
 /// `PUT /users/{id}`
@@ -107,32 +114,51 @@ pub(crate) async fn revise(
     account.map(Json).ok_or_else(|| Error::unknown("user", id.0, "the path"))
 }
 
-/// Users, by id.
+/// Users, by id. What a profile shows of them comes from two clusters, of which one tells
+/// nothing of how far the other has come: so it is cached as two things.
 #[derive(Debug)]
 pub(crate) struct Users {
     db: Database,
     orders: Orders,
-    profiles: ReadPath<UserId, Profile>,
+    accounts: ReadPath<UserId, Account>,
+    summaries: ReadPath<UserId, Summary>,
 }
 
 impl Users {
     pub(crate) fn new(
         db: Database,
         orders: Orders,
-        profiles: ReadPath<UserId, Profile>,
+        accounts: ReadPath<UserId, Account>,
+        summaries: ReadPath<UserId, Summary>,
     ) -> Self {
-        Self { db, orders, profiles }
+        Self { db, orders, accounts, summaries }
     }
 
-    /// The one way to read a profile.
-    pub(crate) async fn profile(&self, id: UserId) -> Result<Option<Arc<Profile>>, Error> {
-        let orders = self.orders.clone();
-        self.profiles.get(&self.db, &id, |db| profile_of(db, orders, id)).await
+    /// The one way to read a profile: what is stored of the user, and of the orders.
+    async fn profile(
+        &self,
+        id: UserId,
+    ) -> Result<(Option<Arc<Account>>, Option<Arc<Summary>>), Error> {
+        let (db, orders) = (self.db.clone(), self.orders.clone());
+        let account = self.accounts.get(self.db.cluster(), &id, || async move {
+            let row = db.query_opt(Statement::AccountById, &[&id.0]).await?;
+            Ok(row.as_ref().map(Account::from))
+        });
+        let summary = self.summaries.get(self.orders.cluster_of(id), &id, || async move {
+            // In a box, for a load is moved about before it runs.
+            Ok(Some(Box::pin(orders.summary(id)).await?))
+        });
+        tokio::try_join!(account, summary)
     }
 
-    /// Call it after every write that this user's profile shows and that may have happened.
-    pub(crate) async fn changed(&self, id: UserId) {
-        self.profiles.invalidate(&self.db, &id).await;
+    /// Call it after every write to this user that may have happened.
+    async fn changed(&self, id: UserId) {
+        self.accounts.invalidate(self.db.cluster(), &id).await;
+    }
+
+    /// Call it after every order of this user that may have been placed.
+    pub(crate) async fn ordered(&self, id: UserId) {
+        self.summaries.invalidate(self.orders.cluster_of(id), &id).await;
     }
 
     async fn revise(&self, id: UserId, new: Revision) -> Result<Option<Account>, Error> {
@@ -155,32 +181,4 @@ impl Users {
             Err(e) => Err(e.into()),
         }
     }
-}
-
-async fn profile_of(
-    db: Database,
-    orders: Orders,
-    id: UserId,
-) -> Result<Option<Profile>, DbError> {
-    let (account, summary) = match &orders {
-        Orders::Beside(_) => {
-            let rows = db.query(Statement::ProfileById, &[&id.0]).await?;
-            (rows.first().map(Account::from), Summary::at(&rows, 4))
-        }
-        Orders::Sharded(shards) => {
-            // In a box, for a load is moved about before it runs.
-            let (account, summary) = Box::pin(async {
-                let params: [&(dyn ToSql + Sync); 1] = [&id.0];
-                let account = db.query_opt(Statement::AccountById, &params);
-                tokio::try_join!(account, shards.summary(id))
-            })
-            .await?;
-            (account.as_ref().map(Account::from), Some(summary))
-        }
-    };
-    let both = account.zip(summary);
-    Ok(both.map(|(Account { id, name, email, city }, summary)| {
-        let Summary { orders, units, last: last_orders } = summary;
-        Profile { id, name, email, city, orders, units, last_orders }
-    }))
 }

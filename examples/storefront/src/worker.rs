@@ -13,7 +13,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
 use axum::middleware::map_request;
 use axum::routing::get;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::serve::DRAIN;
 
@@ -27,13 +27,32 @@ pub(crate) struct InFleet {
     /// sends it requests has seen at /readyz that it is to get no more.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     propagation: u64,
+    /// What happens at the end. With `off` nothing is waited for, neither whoever sends requests
+    /// nor those in flight: they fail. For comparison.
+    #[arg(long, value_enum, default_value_t)]
+    drain: Drain,
     /// Believes X-Forwarded-For. Only for a shop that nobody reaches but through a front that
     /// sets it.
     #[arg(long)]
     behind_front: bool,
 }
 
+/// What becomes of requests when the shop is asked to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drain {
+    /// They are answered.
+    #[default]
+    On,
+    /// They are cut off.
+    Off,
+}
+
 impl InFleet {
+    /// Whether requests in flight are answered before the end.
+    pub(crate) fn drains(&self) -> bool {
+        self.drain == Drain::On
+    }
+
     pub(crate) fn lifecycle(&self) -> Result<Lifecycle, DrainError> {
         let propagation = Duration::from_millis(self.propagation);
         let deadline = propagation + DRAIN;
@@ -43,8 +62,12 @@ impl InFleet {
     /// What is around all that the shop does.
     pub(crate) fn around(&self, router: Router, lifecycle: &Lifecycle) -> Router {
         let readiness = ReadinessService::new(lifecycle.clone());
+        let router = if self.drains() {
+            router.layer(DrainLayer::new(lifecycle.clone()))
+        } else {
+            router
+        };
         let router = router
-            .layer(DrainLayer::new(lifecycle.clone()))
             // Beside the drain: it answers as long as there is somebody to ask.
             .route("/readyz", get(move || async move { readiness.answer() }));
         if self.behind_front { router.layer(map_request(from_its_client)) } else { router }
@@ -88,7 +111,7 @@ mod tests {
     use super::*;
 
     fn options(behind_front: bool) -> InFleet {
-        InFleet { announce: None, propagation: 0, behind_front }
+        InFleet { announce: None, propagation: 0, drain: Drain::On, behind_front }
     }
 
     async fn ask(router: &Router, path: &str, forwarded: &[&str]) -> (StatusCode, String) {

@@ -3,13 +3,14 @@
 use rw_split::ConsistencyScope;
 
 use crate::error::Error;
+use crate::unheard::Unheard;
 
 /// Runs `write` to its end, even when the client hangs up and the handler is dropped:
 /// a commit must not be left without its invalidation.
 ///
 /// The task lives as long as the write; nobody holds it, so nobody can stop it half way. It
 /// is of the handler's session, which a task does not inherit: the answer's cookies say what
-/// was written.
+/// was written, and what the shared cache has not heard of.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     write: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
@@ -17,6 +18,7 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
         return write.await;
     }
     let session = ConsistencyScope::current().filter(|_| !cfg!(broken = "no_session_in_task"));
+    let write = Unheard::current().unwrap_or_default().enter(write);
     let task = match session {
         Some(session) => tokio::spawn(async move { session.enter(write).await }),
         None => tokio::spawn(write),

@@ -75,7 +75,9 @@ async fn read(store: BoxStore, revocations: Revocations, window: Duration, limit
             timeout(wait + PATIENCE, store.revocations(cursor.as_ref(), window, wait)).await;
         match answer {
             Ok(Ok(feed)) => {
-                revocations.apply(&feed.entries);
+                if !cfg!(broken = "no_feed") {
+                    revocations.apply(&feed.entries);
+                }
                 // The answer was made after it was asked for, so this is never
                 // too young, whatever the two clocks show.
                 let age = Duration::from_millis(feed.now_ms.saturating_sub(feed.heartbeat_ms));

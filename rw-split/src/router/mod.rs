@@ -14,7 +14,7 @@ mod transaction;
 mod write;
 
 pub use self::options::{IsolationLevel, TxOptions};
-pub use self::pinned::PrimaryConnection;
+pub use self::pinned::{PooledConnection, PrimaryConnection};
 pub use self::query::{Query, Rows};
 pub use self::stream::RowStream;
 pub use self::transaction::Tx;
@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) unknown_pin: Duration,
     pub(crate) when_unreachable: WhenUnreachable,
     pub(crate) clock: WallClock,
+    /// Empty without a name.
+    pub(crate) cluster: Arc<str>,
 }
 
 /// Routes SQL to the primary or to a replica that has what the session needs.
@@ -229,7 +231,13 @@ impl RwSplit {
     /// passed on to a task or a job. Outside of any session, what this process
     /// has written.
     pub fn token(&self) -> ConsistencyToken {
-        ConsistencyScope::current().unwrap_or_else(|| self.core.process.clone()).token()
+        ConsistencyScope::current().map_or_else(
+            || {
+                let floors = self.core.process.floors().clone();
+                ConsistencyToken::of(&self.core.settings.cluster, floors)
+            },
+            |session| session.token(),
+        )
     }
 
     /// Runs `work` as a continuation of the session that `token` was taken from.
@@ -358,10 +366,7 @@ impl Core {
 
     /// The session that this code runs for, and the level of its reads.
     fn session(&self, level: Option<Level>) -> (ConsistencyScope, Level) {
-        if let Some(scope) = ConsistencyScope::current() {
-            for _ in 0..scope.take_refused() {
-                self.metrics.tokens_refused();
-            }
+        if let Some(scope) = self.scope() {
             let level = level.or_else(|| scope.level()).unwrap_or(self.settings.level);
             let level = if cfg!(broken = "pin_window") && level == Level::Session {
                 Level::PinWindow(Duration::from_secs(2))
@@ -377,6 +382,15 @@ impl Core {
             level => level,
         };
         (self.process.clone(), level)
+    }
+
+    /// The session that this code runs for, as far as it is about this cluster.
+    fn scope(&self) -> Option<ConsistencyScope> {
+        let session = ConsistencyScope::current()?;
+        for _ in 0..session.take_refused() {
+            self.metrics.tokens_refused();
+        }
+        Some(session.on(&self.settings.cluster))
     }
 
     fn shared(&self) -> Arc<Self> {

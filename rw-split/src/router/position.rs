@@ -6,7 +6,6 @@ use tokio::time::{Instant, timeout_at};
 use super::RwSplit;
 use crate::error::Error;
 use crate::position::WalPosition;
-use crate::scope::ConsistencyScope;
 use crate::token::{ConsistencyToken, Floors};
 
 /// # Positions
@@ -44,7 +43,7 @@ impl RwSplit {
     /// [`position_now`](Self::position_now) then.
     pub fn written_at(&self) -> Option<WalPosition> {
         let core = self.core();
-        let scope = ConsistencyScope::current().unwrap_or_else(|| core.process.clone());
+        let scope = core.scope().unwrap_or_else(|| core.process.clone());
         let floors = scope.floors().clone();
         // A pin stands for a write whose position is not in the floors.
         let known = floors.pin_until <= core.settings.clock.now();
@@ -92,6 +91,6 @@ impl RwSplit {
                 Floors { pin_until, ..Floors::default() }
             }
         };
-        ConsistencyToken { floors }
+        ConsistencyToken::of(&core.settings.cluster, floors)
     }
 }

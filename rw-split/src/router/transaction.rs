@@ -21,7 +21,6 @@ use crate::level::Level;
 use crate::metrics::{Cause, Place};
 use crate::policy::elect::Role;
 use crate::policy::retry::{Asked, Next, is_gone, is_old_plan, next};
-use crate::scope::ConsistencyScope;
 use crate::server::pool::Lease;
 use crate::token::Sticky;
 
@@ -418,8 +417,8 @@ impl Tx {
     /// What a read-only transaction has shown is seen, if the session may read
     /// elsewhere next.
     async fn see(&self, replica: Option<Sticky>, level: Level) {
-        let Some(scope) = ConsistencyScope::current() else { return };
         let core = &self.inner.core;
+        let Some(scope) = core.scope() else { return };
         let moves = match replica {
             Some(_) => level == Level::Session && scope.floors().sticky != replica,
             None => level == Level::Session || core.settings.level == Level::Session,

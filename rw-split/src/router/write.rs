@@ -16,7 +16,6 @@ use crate::lsn::Position;
 use crate::metrics::{Cause, Place};
 use crate::policy::elect::Role;
 use crate::policy::retry::{Asked, Next, is_old_plan, next};
-use crate::scope::ConsistencyScope;
 use crate::server::pool::{AcquireError, Lease};
 
 impl Core {
@@ -193,10 +192,7 @@ async fn run_and_capture(
 impl Writing {
     /// By a handle that reads at `level`, if it says so.
     pub(crate) fn new(core: std::sync::Arc<Core>, level: Option<Level>) -> Self {
-        let scope = ConsistencyScope::current().unwrap_or_else(|| core.process.clone());
-        for _ in 0..scope.take_refused() {
-            core.metrics.tokens_refused();
-        }
+        let scope = core.scope().unwrap_or_else(|| core.process.clone());
         let level = level.or_else(|| scope.level()).unwrap_or(core.settings.level);
         Self { core, scope, level, armed: true }
     }

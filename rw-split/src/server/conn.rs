@@ -181,6 +181,10 @@ impl Conn {
         self.statements().remove(sql);
     }
 
+    pub(crate) fn forget_statements(&self) {
+        self.statements().clear();
+    }
+
     fn statements(&self) -> std::sync::MutexGuard<'_, Cache<Arc<str>, Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }

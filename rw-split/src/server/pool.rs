@@ -216,6 +216,11 @@ impl Lease {
         *self.busy.get_mut() = true;
     }
 
+    /// As [`ask`](Self::ask), for one that is shared.
+    pub(crate) fn soil(&self) {
+        self.busy.store(true, Ordering::Release);
+    }
+
     /// As [`ask`](Self::ask), of something that may be given up when the server goes
     /// silent.
     pub(crate) fn ask_read(&mut self) {

@@ -32,7 +32,14 @@ pub(crate) enum Refusal {
     Expired,
 }
 
-pub(crate) fn encode(floors: &Floors, expires: Millis, keys: &TokenKeys) -> String {
+/// Of one cluster, whose name is signed with it: what is true of one is not of another. No
+/// name ends where the fields begin, with [`VERSION`].
+pub(crate) fn encode(
+    cluster: &str,
+    floors: &Floors,
+    expires: Millis,
+    keys: &TokenKeys,
+) -> String {
     let Floors { write, read, sticky, pin_until } = floors;
     let pinned = *pin_until > Millis(0);
     let two_systems = write.zip(*read).is_some_and(|(write, read)| write.system != read.system);
@@ -46,9 +53,8 @@ pub(crate) fn encode(floors: &Floors, expires: Millis, keys: &TokenKeys) -> Stri
     let mut bytes = Vec::with_capacity(LONGEST * 3 / 4);
     bytes.extend([VERSION, flags]);
     bytes.extend(expires.0.to_be_bytes());
-    for position in [write, read].into_iter().flatten() {
-        let first = write.is_none() || Some(position) == write.as_ref();
-        if first || two_systems {
+    for (index, position) in [write, read].into_iter().flatten().enumerate() {
+        if index == 0 || two_systems {
             bytes.extend(position.system.to_be_bytes());
         }
         bytes.extend(position.timeline.to_be_bytes());
@@ -61,13 +67,15 @@ pub(crate) fn encode(floors: &Floors, expires: Millis, keys: &TokenKeys) -> Stri
     if pinned {
         bytes.extend(pin_until.0.to_be_bytes());
     }
-    let mac = keys.signer().chain_update(DOMAIN).chain_update(&bytes).finalize().into_bytes();
+    let signer = keys.signer().chain_update(DOMAIN).chain_update(cluster);
+    let mac = signer.chain_update(&bytes).finalize().into_bytes();
     bytes.extend(&mac[..MAC]);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// What a genuine text says, and when it expires.
 pub(crate) fn decode(
+    cluster: &str,
     text: &str,
     keys: &TokenKeys,
     now: Millis,
@@ -80,7 +88,8 @@ pub(crate) fn decode(
     let (payload, mac) = bytes.split_at(at);
     // Compared in constant time.
     let genuine = keys.verifiers().any(|verifier| {
-        verifier.chain_update(DOMAIN).chain_update(payload).verify_truncated_left(mac).is_ok()
+        let verifier = verifier.chain_update(DOMAIN).chain_update(cluster);
+        verifier.chain_update(payload).verify_truncated_left(mac).is_ok()
     });
     if !genuine {
         return Err(Refusal::Forged);
@@ -149,52 +158,65 @@ mod tests {
         let sticky = prop::option::of(
             any::<(u32, i64)>().prop_map(|(server, started)| Sticky { server, started }),
         );
-        (position(1..3), position(1..3), sticky, any::<u64>()).prop_map(
-            |(write, read, sticky, pin)| Floors { write, read, sticky, pin_until: Millis(pin) },
+        // A session has often seen just what it has written.
+        (position(1..3), position(1..3), any::<bool>(), sticky, any::<u64>()).prop_map(
+            |(write, read, same, sticky, pin)| {
+                let read = if same { write } else { read };
+                Floors { write, read, sticky, pin_until: Millis(pin) }
+            },
         )
     }
 
     proptest! {
         #[test]
         fn a_token_goes_there_and_back(floors in floors(), expires in 1_u64..) {
-            let text = encode(&floors, Millis(expires), &keys(1));
+            let text = encode("", &floors, Millis(expires), &keys(1));
             prop_assert!(text.len() <= LONGEST, "{} characters", text.len());
-            let back = decode(&text, &keys(1), Millis(expires - 1));
+            let back = decode("", &text, &keys(1), Millis(expires - 1));
             prop_assert_eq!(back, Ok((floors, Millis(expires))));
         }
 
         #[test]
         fn nothing_else_is_a_token(text in ".{0,200}") {
-            prop_assert_eq!(decode(&text, &keys(1), Millis(0)), Err(Refusal::Forged));
+            prop_assert_eq!(decode("", &text, &keys(1), Millis(0)), Err(Refusal::Forged));
         }
 
         #[test]
         fn a_changed_or_shortened_token_is_none(floors in floors(), at: usize, bit in 0_u8..8) {
-            let text = encode(&floors, Millis(9), &keys(1));
+            let text = encode("", &floors, Millis(9), &keys(1));
             let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
             let at = at % bytes.len();
             bytes[at] ^= 1_u8 << bit;
             let changed = URL_SAFE_NO_PAD.encode(&bytes);
-            prop_assert_eq!(decode(&changed, &keys(1), Millis(0)), Err(Refusal::Forged));
+            prop_assert_eq!(decode("", &changed, &keys(1), Millis(0)), Err(Refusal::Forged));
             let shorter = &text[..text.len() - 1 - at % text.len()];
-            prop_assert_eq!(decode(shorter, &keys(1), Millis(0)), Err(Refusal::Forged));
+            prop_assert_eq!(decode("", shorter, &keys(1), Millis(0)), Err(Refusal::Forged));
         }
     }
 
     #[test]
     fn the_previous_key_is_accepted_and_an_older_one_is_not() {
-        let text = encode(&Floors::default(), Millis(9), &keys(1));
+        let text = encode("", &Floors::default(), Millis(9), &keys(1));
         let rotated = keys(2).previous(&[1; 32]).unwrap();
-        assert!(decode(&text, &rotated, Millis(0)).is_ok());
+        assert!(decode("", &text, &rotated, Millis(0)).is_ok());
         let again = keys(3).previous(&[2; 32]).unwrap();
-        assert_eq!(decode(&text, &again, Millis(0)), Err(Refusal::Forged));
+        assert_eq!(decode("", &text, &again, Millis(0)), Err(Refusal::Forged));
+    }
+
+    #[test]
+    fn a_token_of_one_cluster_is_none_of_another() {
+        let text = encode("orders-1", &Floors::default(), Millis(9), &keys(1));
+        assert!(decode("orders-1", &text, &keys(1), Millis(0)).is_ok());
+        for other in ["", "orders-2", "orders-", "orders-11"] {
+            assert_eq!(decode(other, &text, &keys(1), Millis(0)), Err(Refusal::Forged));
+        }
     }
 
     #[test]
     fn a_token_expires() {
-        let text = encode(&Floors::default(), Millis(9), &keys(1));
-        assert!(decode(&text, &keys(1), Millis(8)).is_ok());
-        assert_eq!(decode(&text, &keys(1), Millis(9)), Err(Refusal::Expired));
+        let text = encode("", &Floors::default(), Millis(9), &keys(1));
+        assert!(decode("", &text, &keys(1), Millis(8)).is_ok());
+        assert_eq!(decode("", &text, &keys(1), Millis(9)), Err(Refusal::Expired));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::{error, fmt};
 use hmac::{Hmac, KeyInit};
 use sha2::Sha256;
 
-use super::ConsistencyToken;
 use super::codec::{self, Refusal};
-use crate::clock::WallClock;
+use super::{ConsistencyToken, Floors};
+use crate::clock::{Millis, WallClock};
 
 /// Signs tokens, and tells genuine ones from others. Every process of a service
 /// has the same keys.
@@ -60,26 +60,40 @@ impl TokenKeys {
     }
 
     /// The token as a signed text of at most 160 characters of `A-Z a-z 0-9 - _`,
-    /// that is accepted for `lifetime`.
+    /// that is accepted for `lifetime`. Of a session that was on clusters with names,
+    /// one such text more for each, behind `,NAME=`.
     pub fn sign(&self, token: &ConsistencyToken, lifetime: Duration) -> String {
-        codec::encode(&token.floors, self.clock.now().after(lifetime), self)
+        let mut text = self.write("", &token.floors, lifetime);
+        for (cluster, floors) in &token.others {
+            text.push(',');
+            text.push_str(cluster);
+            text.push('=');
+            text.push_str(&self.write(cluster, floors, lifetime));
+        }
+        text
     }
 
     /// The token of a text that [`sign`](Self::sign) has made with one of these
     /// keys, and that has not expired. Nothing for any other.
     pub fn verify(&self, text: &str) -> Option<ConsistencyToken> {
-        let (floors, _) = self.read(text).ok()?;
-        Some(ConsistencyToken { floors })
+        let mut token = ConsistencyToken::default();
+        for part in text.split(',') {
+            let (cluster, text) = part.split_once('=').unwrap_or(("", part));
+            let (floors, _) = self.read(cluster, text).ok()?;
+            token.part(&cluster.into()).merge(&floors);
+        }
+        Some(token)
     }
 
-    pub(crate) fn read(
-        &self,
-        text: &str,
-    ) -> Result<(super::Floors, crate::clock::Millis), Refusal> {
-        codec::decode(text, self, self.clock.now())
+    pub(crate) fn write(&self, cluster: &str, floors: &Floors, lifetime: Duration) -> String {
+        codec::encode(cluster, floors, self.clock.now().after(lifetime), self)
     }
 
-    pub(crate) fn now(&self) -> crate::clock::Millis {
+    pub(crate) fn read(&self, cluster: &str, text: &str) -> Result<(Floors, Millis), Refusal> {
+        codec::decode(cluster, text, self, self.clock.now())
+    }
+
+    pub(crate) fn now(&self) -> Millis {
         self.clock.now()
     }
 

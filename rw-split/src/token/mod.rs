@@ -6,12 +6,14 @@ mod key;
 pub use self::key::{KeyError, TokenKeys};
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::lsn::{Position, later};
 
 /// What a session has written and seen: carried from request to request, and to
-/// jobs, so that whoever continues it reads at least that.
+/// jobs, so that whoever continues it reads at least that. It is of every cluster
+/// ([`cluster`](crate::RwSplitBuilder::cluster)) that the session was on.
 ///
 /// Within a process it is passed as it is ([`RwSplit::with_token`]); between
 /// processes as a signed text ([`TokenKeys::sign`], [`TokenKeys::verify`]).
@@ -19,19 +21,48 @@ use crate::lsn::{Position, later};
 /// [`RwSplit::with_token`]: crate::RwSplit::with_token
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConsistencyToken {
+    /// Of the cluster without a name.
     pub(crate) floors: Floors,
+    /// Of those that have one.
+    pub(crate) others: Vec<(Arc<str>, Floors)>,
 }
 
 impl ConsistencyToken {
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
-        self.floors == Floors::default()
+        self.parts().all(|(_, floors)| *floors == Floors::default())
+    }
+
+    pub(crate) fn of(cluster: &Arc<str>, floors: Floors) -> Self {
+        let mut token = Self::default();
+        *token.part(cluster) = floors;
+        token
+    }
+
+    /// The cluster without a name first.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, &Floors)> {
+        let others = self.others.iter().map(|(name, floors)| (&**name, floors));
+        std::iter::once(("", &self.floors)).chain(others)
+    }
+
+    pub(crate) fn part(&mut self, cluster: &Arc<str>) -> &mut Floors {
+        if cluster.is_empty() {
+            return &mut self.floors;
+        }
+        let at = self.others.iter().position(|(name, _)| name == cluster);
+        let at = at.unwrap_or_else(|| {
+            self.others.push((Arc::clone(cluster), Floors::default()));
+            self.others.len() - 1
+        });
+        &mut self.others[at].1
     }
 
     /// One that asks for what both ask for. Of two replicas to stay on, this one's wins.
     #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
-        self.floors.merge(&other.floors);
+        for (cluster, floors) in other.parts() {
+            self.part(&cluster.into()).merge(floors);
+        }
         self
     }
 }
@@ -41,10 +72,12 @@ impl fmt::Debug for ConsistencyToken {
         let at = |position: Option<Position>| {
             position.map(|at| format!("{} of timeline {}", at.lsn, at.timeline))
         };
-        f.debug_struct("ConsistencyToken")
-            .field("written", &at(self.floors.write))
-            .field("seen", &at(self.floors.read))
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("ConsistencyToken");
+        shown.field("written", &at(self.floors.write)).field("seen", &at(self.floors.read));
+        for (cluster, floors) in &self.others {
+            shown.field(cluster, &(at(floors.write), at(floors.read)));
+        }
+        shown.finish_non_exhaustive()
     }
 }
 

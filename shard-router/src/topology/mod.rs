@@ -212,6 +212,22 @@ impl Topology {
         self.connect(name, Connection::Text(connection.into()))
     }
 
+    /// Where a shard is, as it was given; from the environment, what that has now. Nothing for
+    /// one that has no connection. It may hold a password.
+    ///
+    /// Several hosts in it are servers of one shard, a primary with its replicas: with
+    /// `target_session_attrs=read-write` the crate's pool goes to the one that takes writes.
+    ///
+    /// # Errors
+    ///
+    /// The map has no such shard, or the environment no such variable.
+    #[cfg(feature = "postgres")]
+    pub fn connection(&self, shard: &str) -> Result<Option<String>, TopologyError> {
+        let unknown = || MapError::UnknownShard { name: shard.into() };
+        let index = self.map.index_of(shard).ok_or_else(unknown)?;
+        Ok(self.connections()?.swap_remove(index))
+    }
+
     fn connect(mut self, name: &str, connection: Connection) -> Result<Self, TopologyError> {
         let unknown = || MapError::UnknownShard { name: name.into() };
         let index = self.map.index_of(name).ok_or_else(unknown)?;

@@ -92,6 +92,19 @@ async fn a_healthy_link_carries_everything() {
 }
 
 #[tokio::test]
+async fn it_can_lead_to_another_server() {
+    let (_echo, link, mut stream) = open().await;
+    let redis = Redis::start().await.unwrap();
+    link.lead_to(redis.addr());
+    let mut new = TcpStream::connect(link.addr()).await.unwrap();
+    new.write_all(b"PING\r\n").await.unwrap();
+    let mut answer = [0; 7];
+    new.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+    assert_eq!(say(&mut stream, b"still").await, b"still", "the old one stays");
+}
+
+#[tokio::test]
 async fn a_delay_is_paid_in_each_direction() {
     let (_echo, link, mut stream) = open().await;
     link.delay(Duration::from_millis(60));

@@ -180,4 +180,10 @@ pub(super) const CONTROLS: &[Control] = &[
             "snapshot::what_a_snapshot_brings_back_is_not_shown",
         ),
     },
+    Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a load fills the fleet's cache only under its lease",
+        test: Test::live("fleet", "late::a_load_that_comes_late_is_not_shown"),
+    },
 ];

@@ -20,6 +20,12 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "front",
+        broken: "repeat_late",
+        protection: "a change that takes long is not asked of a second worker",
+        test: Test::live("front", "a_change_that_takes_long_is_not_asked_of_a_second_worker"),
+    },
+    Control {
+        krate: "front",
         broken: "no_wait",
         protection: "a moment without any worker is waited for",
         test: Test::live("front", "a_moment_without_any_worker_is_waited_for"),

@@ -5,6 +5,12 @@ use super::{Control, Test};
 pub(super) const CONTROLS: &[Control] = &[
     Control {
         krate: "jwt-refresh",
+        broken: "closed_connections",
+        protection: "a connection that is closed is nobody's: after a promotion none fails",
+        test: Test::live("jwt_refresh", "faults::a_promotion_is_followed"),
+    },
+    Control {
+        krate: "jwt-refresh",
         broken: "rule_revoked",
         protection: "a revoked session stays revoked",
         test: Test::jwt_refresh(
@@ -276,6 +282,15 @@ pub(super) const CONTROLS: &[Control] = &[
         test: Test::live(
             "storefront",
             "login::stays::two_tabs_that_lose_answers_stay_logged_in_on_redis",
+        ),
+    },
+    Control {
+        krate: "jwt-refresh",
+        broken: "no_feed",
+        protection: "who has logged out is refused by every worker of the fleet",
+        test: Test::live(
+            "fleet",
+            "torture::a_token_is_refused_by_all_workers_after_its_logout",
         ),
     },
 ];

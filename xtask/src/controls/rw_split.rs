@@ -20,6 +20,21 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "rw-split",
+        broken: "one_floor",
+        protection: "a session has a floor for each cluster that it is on",
+        test: Test::live("rw_split", "clusters::a_session_reads_its_writes_on_two_clusters"),
+    },
+    Control {
+        krate: "rw-split",
+        broken: "one_floor",
+        protection: "a user's session has a floor for each database and shard of a shop",
+        test: Test::live(
+            "storefront",
+            "clusters::users_read_their_writes_on_every_cluster_and_process",
+        ),
+    },
+    Control {
+        krate: "rw-split",
         broken: "current_lsn",
         protection: "the insert position is captured, not the written one",
         test: Test::live("rw_split", "basics::an_asynchronous_commit_is_read_back"),

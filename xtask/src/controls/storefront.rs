@@ -37,6 +37,15 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
+        broken: "no_shard_floor",
+        protection: "a cached summary of orders has the floor of their shard",
+        test: Test::live(
+            "storefront",
+            "clusters::a_cached_profile_is_not_older_than_what_its_user_wrote",
+        ),
+    },
+    Control {
+        krate: "storefront",
         broken: "no_slot_check",
         protection: "a shard refuses orders of another shard's users",
         test: Test::live("storefront", "shards::a_shard_refuses_what_belongs_on_the_other"),
@@ -61,6 +70,39 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "storefront",
+        broken: "outbox_after_commit",
+        protection: "an order and what is to be told of it are committed together",
+        test: Test::live("confirmations", "an_order_and_what_is_to_be_told_of_it_are_one"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "told_again",
+        protection: "an order that is written once more is not told once more",
+        test: Test::live("confirmations", "an_order_that_is_placed_again_is_not_told_again"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "push_once",
+        protection: "an order is put into the queue until it is confirmed",
+        test: Test::live("confirmations", "queue::what_redis_has_lost_is_put_there_again"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "no_claim",
+        protection: "a confirmation is one worker's at a time",
+        test: Test::live(
+            "confirmations",
+            "queue::a_queue_that_goes_back_in_time_has_nothing_sent_twice",
+        ),
+    },
+    Control {
+        krate: "storefront",
+        broken: "record_twice",
+        protection: "an order is taken down as confirmed once, by whose turn it is",
+        test: Test::live("confirmations", "workers::whose_turn_is_over_takes_nothing_down"),
+    },
+    Control {
+        krate: "storefront",
         broken: "no_owner",
         protection: "users read and change what is theirs",
         test: Test::in_storefront("login::tests::only_the_right_tokens_come_through"),
@@ -76,5 +118,14 @@ pub(super) const CONTROLS: &[Control] = &[
         broken: "no_login_limit",
         protection: "a password is not guessed without end",
         test: Test::in_storefront("login::tests::who_tries_too_often_is_told_to_wait"),
+    },
+    Control {
+        krate: "storefront",
+        broken: "unheard_forgotten",
+        protection: "who has changed something that Redis did not hear of is sent past the caches",
+        test: Test::live(
+            "storefront",
+            "shared::a_change_that_redis_has_not_heard_of_is_seen_by_who_has_made_it",
+        ),
     },
 ];

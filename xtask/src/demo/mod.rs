@@ -17,9 +17,10 @@ use testbed::locate::Need;
 use testbed::postgres::Postgres;
 use testbed::redis::Redis;
 
+pub(crate) use self::fleet::Beds;
 use self::outage::Outage;
 use self::shards::Shards;
-use self::shop::{Shop, Storefront};
+pub(crate) use self::shop::{Shop, Storefront};
 use self::table::Run;
 use crate::command::{runtime, step};
 use crate::servers;

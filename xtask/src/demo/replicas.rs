@@ -128,10 +128,14 @@ fn words(first_user: u32, seconds: u32) -> Vec<String> {
 
 /// 32 random bytes in hex, for this run.
 pub(super) fn token_key() -> Result<String, String> {
+    Ok(random()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(super) fn random() -> Result<[u8; 32], String> {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
     read.map_err(|error| format!("/dev/urandom: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes)
 }
 
 /// One shop's figures.

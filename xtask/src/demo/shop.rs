@@ -195,6 +195,10 @@ impl Storefront {
 }
 
 impl Shop {
+    pub(crate) fn process(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

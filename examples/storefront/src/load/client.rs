@@ -1,5 +1,6 @@
 //! One connection to the shop, kept alive and renewed when it breaks.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 use std::{error, fmt};
@@ -10,7 +11,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -48,6 +49,13 @@ impl FromStr for Target {
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(80),
         })
+    }
+}
+
+impl Target {
+    /// Whether it is this machine, by number and IPv4: then it is so from any of 127.0.0.0/8.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback())
     }
 }
 
@@ -93,12 +101,19 @@ impl error::Error for Failure {}
 #[derive(Debug)]
 pub(crate) struct Client {
     target: Target,
+    /// The address to come from, if it is not the system's choice.
+    from: Option<IpAddr>,
     open: Option<Open>,
 }
 
 impl Client {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, open: None }
+        Self { target, from: None, open: None }
+    }
+
+    /// Comes from `address`, which must be one of this machine.
+    pub(crate) fn from(self, address: IpAddr) -> Self {
+        Self { from: Some(address), ..self }
     }
 
     /// Sends `planned` and reads the answer to its end.
@@ -107,10 +122,11 @@ impl Client {
     ///
     /// Without a 2xx answer. The next call opens a new connection where this one broke.
     pub(crate) async fn send(&mut self, planned: &Planned) -> Result<Bytes, Failure> {
-        self.send_as(&mut Jar::default(), planned).await
+        self.send_as(&mut Jar::default(), None, planned).await
     }
 
-    /// [`send`](Self::send), with the cookies of `jar`, which keeps those of the answer.
+    /// [`send`](Self::send), with the cookies of `jar`, which keeps those of the answer, and
+    /// with an access token.
     ///
     /// # Errors
     ///
@@ -118,9 +134,10 @@ impl Client {
     pub(crate) async fn send_as(
         &mut self,
         jar: &mut Jar,
+        access: Option<&str>,
         planned: &Planned,
     ) -> Result<Bytes, Failure> {
-        match timeout(PATIENCE, self.exchange(jar, planned)).await {
+        match timeout(PATIENCE, self.exchange(jar, access, planned)).await {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(failure @ Failure::Status(_))) => Err(failure),
             Ok(Err(failure)) => {
@@ -145,7 +162,12 @@ impl Client {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    async fn exchange(&mut self, jar: &mut Jar, planned: &Planned) -> Result<Bytes, Failure> {
+    async fn exchange(
+        &mut self,
+        jar: &mut Jar,
+        access: Option<&str>,
+        planned: &Planned,
+    ) -> Result<Bytes, Failure> {
         let body = planned.body.clone().map_or_else(Bytes::new, Bytes::from);
         let mut request = Request::builder()
             .method(planned.method)
@@ -155,7 +177,11 @@ impl Client {
             request = request.header("content-type", "application/json");
         }
         if let Some(cookies) = jar.header() {
-            request = request.header("cookie", cookies);
+            // As a browser says that it was a page of the shop's own.
+            request = request.header("cookie", cookies).header("sec-fetch-site", "same-origin");
+        }
+        if let Some(access) = access {
+            request = request.header("authorization", format!("Bearer {access}"));
         }
         let request = request.body(Full::new(body)).expect("planned requests are well formed");
 
@@ -175,7 +201,7 @@ impl Client {
         };
         let open = match kept {
             Some(open) => open,
-            None => Open::new(&self.target).await.map_err(|_| Failure::Connect)?,
+            None => Open::new(&self.target, self.from).await.map_err(|_| Failure::Connect)?,
         };
         Ok(&mut self.open.insert(open).sender)
     }
@@ -193,8 +219,18 @@ struct Open {
 }
 
 impl Open {
-    async fn new(target: &Target) -> Result<Self, Box<dyn error::Error + Send + Sync>> {
-        let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    async fn new(
+        target: &Target,
+        from: Option<IpAddr>,
+    ) -> Result<Self, Box<dyn error::Error + Send + Sync>> {
+        let stream = match from {
+            None => TcpStream::connect((target.host.as_str(), target.port)).await?,
+            Some(from) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                socket.connect(SocketAddr::new(target.host.parse()?, target.port)).await?
+            }
+        };
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         Ok(Self { sender, driver: tokio::spawn(connection) })

@@ -29,6 +29,11 @@ impl Jar {
         kept
     }
 
+    /// Takes what `other` has, too.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The header `cookie` of the next request.
     pub(crate) fn header(&self) -> Option<String> {
         let pairs: Vec<String> =

@@ -6,6 +6,9 @@ use serde_json::json;
 use super::zipf::Popularity;
 use crate::rng::Rng;
 
+/// The user who may change products.
+const ADMIN: u32 = 1;
+
 /// The kinds of requests, with their shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +56,8 @@ pub(crate) struct Planned {
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: Option<String>,
+    /// The user who may, of a shop with a login; for the rest anybody.
+    pub(crate) by: Option<u32>,
 }
 
 impl Planned {
@@ -81,7 +86,12 @@ impl Mix {
         let kind = Kind::draw(&mut rng);
         let product = self.products.draw(&mut rng);
         let user = self.users.draw(&mut rng);
-        match kind {
+        let by = match kind {
+            Kind::Product => None,
+            Kind::Profile | Kind::Order => Some(user),
+            Kind::Update => Some(ADMIN),
+        };
+        let planned = match kind {
             Kind::Product => get(kind, format!("/products/{product}")),
             Kind::Profile => get(kind, format!("/users/{user}")),
             Kind::Order => {
@@ -98,12 +108,13 @@ impl Mix {
                 });
                 send(kind, "PUT", format!("/products/{product}"), &body)
             }
-        }
+        };
+        Planned { by, ..planned }
     }
 }
 
 pub(super) fn get(kind: Kind, path: String) -> Planned {
-    Planned { kind, method: "GET", path, body: None }
+    Planned { kind, method: "GET", path, body: None, by: None }
 }
 
 pub(super) fn send(
@@ -112,7 +123,7 @@ pub(super) fn send(
     path: String,
     body: &serde_json::Value,
 ) -> Planned {
-    Planned { kind, method, path, body: Some(body.to_string()) }
+    Planned { kind, method, path, body: Some(body.to_string()), by: None }
 }
 
 #[cfg(test)]

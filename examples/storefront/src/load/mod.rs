@@ -7,6 +7,7 @@ mod replay;
 mod report;
 mod schedule;
 mod scrape;
+mod users;
 pub(crate) mod visit;
 mod zipf;
 
@@ -26,7 +27,9 @@ use self::mix::Mix;
 use self::report::{Report, Tally};
 use self::schedule::Schedule;
 use self::scrape::Scrape;
+use self::users::Users;
 use self::zipf::Popularity;
+use crate::seed::LOGINS;
 
 /// How late the runtime's timer may be. Its lateness is not the shop's.
 const TIMER: Duration = Duration::from_millis(3);
@@ -66,6 +69,15 @@ pub(crate) struct Options {
     /// How many users the shop was seeded with.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     users: u32,
+    /// How many users log in before the load begins, from user 1 on, who is an admin: they
+    /// alone look at profiles, and order. For a shop with a login; over 50 of them come from
+    /// several loopback addresses, since a shop limits the logins of one.
+    #[arg(long, value_name = "USERS", value_parser = clap::value_parser!(u32).range(1..=LOGINS))]
+    login: Option<u32>,
+    /// The `--seed` that the shop was seeded with: it decides by what mail addresses users log
+    /// in.
+    #[arg(long, default_value_t = 7, requires = "login")]
+    shop_seed: u64,
     /// The exponent of Zipf's law: how much the popular are preferred.
     #[arg(long, default_value_t = 1.1, value_parser = exponent)]
     exponent: f64,
@@ -98,16 +110,22 @@ fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
 /// has begun, failures are figures of the report.
 pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
     let pace = pace(&options)?;
+    let logged_in = options.login.map(|users| users.min(options.users));
     for url in &options.url {
         check(url, &options).await?;
     }
+    let users = match logged_in {
+        Some(count) => Some(Users::log_in(&options.url, count, options.shop_seed).await?),
+        None => None,
+    };
 
     let job = Arc::new(Job {
         mix: Mix::new(
             options.seed,
             Popularity::new(options.products, options.exponent),
-            Popularity::new(options.users, options.exponent),
+            Popularity::new(logged_in.unwrap_or(options.users), options.exponent),
         ),
+        users,
         pace,
         start: Instant::now(),
         taken: AtomicU64::new(0),
@@ -127,7 +145,8 @@ pub(crate) async fn run(options: Options) -> Result<Report, Box<dyn Error>> {
         Pace::Answers { .. } => None,
         Pace::Given(schedule) => Some(schedule.total()),
     };
-    Ok(Report::new(&options, elapsed, due, &tally, &before, after.as_ref()))
+    let report = Report::new(&options, elapsed, due, &tally, &before, after.as_ref());
+    Ok(report.of(job.users.as_ref().map(Users::seen)))
 }
 
 /// How the next request's moment is found.
@@ -181,12 +200,21 @@ async fn check(url: &Target, options: &Options) -> Result<(), String> {
         ));
     }
     for (kind, last) in [("products", options.products), ("users", options.users)] {
+        if kind == "users" && options.login.is_some() {
+            // Whoever is not there is not let in.
+            continue;
+        }
         match control.get(&format!("/{kind}/{last}")).await {
             Ok(_) => {}
             Err(Failure::Status(404)) => {
                 return Err(format!(
                     "the shop has fewer than {last} {kind}; seed that many, or say with \
                      --{kind} how many there are"
+                ));
+            }
+            Err(Failure::Status(401)) => {
+                return Err(format!(
+                    "the shop at {url} has a login; let users in with --login"
                 ));
             }
             Err(e) => return Err(format!("the shop at {url} does not sell ({e})")),
@@ -199,6 +227,7 @@ async fn check(url: &Target, options: &Options) -> Result<(), String> {
 #[derive(Debug)]
 struct Job {
     mix: Mix,
+    users: Option<Users>,
     pace: Pace,
     start: Instant,
     taken: AtomicU64,
@@ -233,7 +262,11 @@ async fn work(job: Arc<Job>, mut clients: Vec<Client>) -> Tally {
         let planned = job.mix.request(n);
         // By the request's number, so that every process has its turn.
         let turn = n as usize % clients.len();
-        let answer = clients[turn].send(&planned).await;
+        let client = &mut clients[turn];
+        let answer = match (&job.users, planned.by) {
+            (Some(users), Some(by)) => users.send(client, by, &planned).await,
+            _ => client.send(&planned).await,
+        };
         let unconnected = matches!(answer, Err(Failure::Connect));
         tally.add(planned.kind, answer.map(|_| begun.elapsed()));
         job.answered.fetch_add(1, Ordering::Relaxed);

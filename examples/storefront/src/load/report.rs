@@ -12,6 +12,7 @@ use super::Options;
 use super::client::{Failure, Target};
 use super::mix::Kind;
 use super::scrape::Scrape;
+use super::users::LoggedIn;
 
 const QUERIES: &str = "storefront_db_queries_total";
 const CACHED: &str = "cache_aside_requests_total";
@@ -20,11 +21,10 @@ const SHARED_ERRORS: &str = "cache_aside_shared_errors_total";
 const UNANNOUNCED: &str = "storefront_unannounced_changes_total";
 
 /// The statements that answer reads of the mix.
-const READS: [&str; 5] = [
+const READS: [&str; 4] = [
     "product_by_id",
     "products_by_ids",
-    "profile_by_id",
-    // With orders on shards, these two are a profile.
+    // These two are a profile.
     "account_by_id",
     "summary_of_user",
 ];
@@ -146,6 +146,8 @@ pub(crate) struct Report {
     cache: Option<Cached>,
     /// Null also when the shop's processes share no cache.
     redis: Option<Redis>,
+    /// Null when nobody has logged in.
+    login: Option<LoggedIn>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -232,8 +234,16 @@ impl Report {
                 Cached::new(after.since(before, CACHED, &["cache", "outcome"]))
             }),
             redis: after.and_then(|after| Redis::new(before, after)),
+            login: None,
             all: all.part(seconds),
         }
+    }
+}
+
+impl Report {
+    /// With those who were logged in.
+    pub(crate) fn of(self, login: Option<LoggedIn>) -> Self {
+        Self { login, ..self }
     }
 }
 
@@ -320,6 +330,10 @@ impl fmt::Display for Report {
             Some(cached) => write!(f, "cache      {cached}"),
             None => write!(f, "cache      none"),
         }?;
+        if let Some(LoggedIn { users, refreshes, refused }) = self.login {
+            let them = format!("{users} users, {refreshes} refreshes, {refused} refused");
+            write!(f, "\nlogin      {them}")?;
+        }
         self.redis.as_ref().map_or(Ok(()), |redis| write!(f, "\nredis      {redis}"))
     }
 }

@@ -239,7 +239,7 @@ impl User {
     /// Asks any of the processes.
     async fn ask(&mut self, planned: &Planned) -> Result<Bytes, Failure> {
         let process = self.rng.below(self.clients.len() as u64) as usize;
-        self.clients[process].send_as(&mut self.jar, planned).await
+        self.clients[process].send_as(&mut self.jar, None, planned).await
     }
 }
 

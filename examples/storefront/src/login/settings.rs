@@ -34,14 +34,15 @@ const CONNECTIONS: u32 = 8;
 /// Options of `storefront serve`, about users who log in.
 #[derive(Args, Debug)]
 pub(crate) struct Settings {
-    /// Where sessions are kept: `off`, then there is no login and everybody may do everything,
-    /// as in the demo; `memory`, for one process; or the URL of a Redis or a PostgreSQL,
-    /// redis://… or postgres://….
+    /// Where sessions are kept: `off`, then there is no login and everybody may do everything;
+    /// `memory`, for one process; or the URL of a Redis or a PostgreSQL, redis://… or
+    /// postgres://…. A URL of several hosts, postgres://user:password@a,b/database with
+    /// ?target_session_attrs=read-write, follows a promotion among them.
     #[arg(long, env = "LOGIN_STORE", hide_env_values = true, default_value = "off")]
     login: Sessions,
     /// The key that signs access tokens, the same for all processes of the shop, as
     /// `openssl genpkey -algorithm ed25519` makes one. Without it, `--login memory` makes one.
-    #[arg(long, value_name = "FILE.pem")]
+    #[arg(long, env = "SIGNING_KEY", value_name = "FILE.pem")]
     signing_key: Option<PathBuf>,
     /// 64 hex digits, as `openssl rand -hex 32` prints, the same for all processes of the
     /// shop: what refresh tokens are made with. Without it, `--login memory` makes one.
@@ -51,6 +52,9 @@ pub(crate) struct Settings {
     /// in milliseconds: what two tabs at once, or a lost answer, need.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     grace_ms: u64,
+    /// How long an access token lives, in seconds: longer than the grace.
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(10..=3_600))]
+    access_ttl: u64,
 }
 
 /// Where sessions are kept. A URL may hold a password, so it is not shown.
@@ -121,6 +125,7 @@ impl Settings {
             .store(store)
             .claims_source(accounts.clone())
             .grace(Duration::from_millis(self.grace_ms))
+            .access_ttl(Duration::from_secs(self.access_ttl))
             .build()?;
         let verifier = issuer.verifier();
         timeout(READY, verifier.ready())
@@ -179,7 +184,8 @@ mod tests {
 
     fn settings(login: &str) -> Settings {
         let login = login.parse().unwrap();
-        Settings { login, signing_key: None, refresh_key: None, grace_ms: 10_000 }
+        let (signing_key, refresh_key) = (None, None);
+        Settings { login, signing_key, refresh_key, grace_ms: 10_000, access_ttl: 900 }
     }
 
     #[tokio::test]
@@ -191,6 +197,7 @@ mod tests {
             ("redis://:sesame@127.0.0.1:1/", "--login: "),
             ("postgres://u:sesame@127.0.0.1:1/db", "--login: "),
             ("postgres://u:sesame@host:port/db", "URL"),
+            ("postgres://u:sesame@a,b/db", "target_session_attrs"),
             ("sesame", "--login takes"),
             ("rediss://sesame", "--login takes"),
         ] {

@@ -67,7 +67,7 @@ impl Bed {
         let shop = Arc::new(
             Shop::new(db.clone(), Orders::Beside(db), &Caching::Off, prometheus).unwrap(),
         );
-        Self { router: router(shop, None, Some(&Arc::new(login))), issuer, clock }
+        Self { router: router(shop, Some(&Arc::new(login))), issuer, clock }
     }
 
     async fn pair(&self, user: &str, roles: &[&str]) -> TokenPair {

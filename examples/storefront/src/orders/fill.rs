@@ -13,6 +13,8 @@ const INSERT: &str = "
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::float8[])
          AS new (id, user_id, product_id, quantity, at)";
 
+const EMPTY: &str = "TRUNCATE storefront.orders, storefront.outbox, storefront.confirmations";
+
 /// A made-up order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
@@ -66,7 +68,7 @@ pub(crate) async fn fill(
         let mut of_shard = orders.clone().filter(|order| map.shard_of(&order.user) == name);
         let filling = router.with(&user, |shard| async move {
             let tx = shard.begin().await?;
-            tx.batch_execute("TRUNCATE storefront.orders").await?;
+            tx.batch_execute(EMPTY).await?;
             tx.batch_execute(&check).await?;
             while let Some(orders) = Columns::next(&mut of_shard) {
                 let Columns { ids, users, products, quantities, times } = orders;
@@ -82,7 +84,7 @@ pub(crate) async fn fill(
 }
 
 /// Any user of this shard, if it has slots at all: the way to it.
-fn somebody_on(map: &SlotMap, shard: &ShardName) -> Option<i64> {
+pub(crate) fn somebody_on(map: &SlotMap, shard: &ShardName) -> Option<i64> {
     let owns = map.slot_count(shard.as_str()).is_some_and(|slots| slots > 0);
     owns.then(|| (1_i64..).find(|user| map.shard_of(user) == shard)).flatten()
 }

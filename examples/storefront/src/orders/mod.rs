@@ -5,6 +5,7 @@ mod fill;
 mod report;
 mod settle;
 mod sharded;
+mod split;
 mod topology;
 
 use std::error;
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use crate::app::Shop;
-use crate::db::{Database, DbError};
+use crate::cluster::Cluster;
+use crate::db::{Database, DbError, Reads};
 use crate::error::Error;
 use crate::input::{Body, PathId, number};
 use crate::products::ProductId;
@@ -26,11 +28,11 @@ use crate::statements::Statement;
 use crate::users::UserId;
 use crate::write::to_its_end;
 
-pub(crate) use self::fill::{Columns, Made, fill};
+pub(crate) use self::fill::{Columns, Made, fill, somebody_on};
 pub(crate) use self::report::{Newest, Sold};
 pub(crate) use self::settle::settle;
-pub(crate) use self::sharded::Sharded;
-pub(crate) use self::topology::{Shards, prepare};
+use self::sharded::Sharded;
+pub(crate) use self::topology::{Shards, follows, prepare, router};
 
 /// One order. Profiles hold some, and are kept in Redis in this form: see
 /// [`SCHEMA`](crate::read_path::SCHEMA).
@@ -54,8 +56,9 @@ impl Order {
     }
 }
 
-/// What a profile says of its user's orders.
-#[derive(Debug)]
+/// What a profile says of its user's orders. It is kept in Redis in this form: see
+/// [`SCHEMA`](crate::read_path::SCHEMA).
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) orders: i64,
     pub(crate) units: i64,
@@ -63,15 +66,14 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// From rows that have the totals in the two columns from `first` on, and one of the last
-    /// orders behind them.
-    pub(crate) fn at(rows: &[Row], first: usize) -> Option<Self> {
-        let totals = rows.first()?;
-        Some(Self {
-            orders: totals.get(first),
-            units: totals.get(first + 1),
-            last: rows.iter().filter_map(|row| Order::at(row, first + 2)).collect(),
-        })
+    /// From rows of [`SUMMARY`](crate::statements::SUMMARY).
+    fn of(rows: &[Row]) -> Self {
+        let totals = rows.first().expect("totals are a row, also of nothing");
+        Self {
+            orders: totals.get(0),
+            units: totals.get(1),
+            last: rows.iter().filter_map(|row| Order::at(row, 2)).collect(),
+        }
     }
 }
 
@@ -111,12 +113,13 @@ pub(crate) async fn place(
     Ok((StatusCode::CREATED, Json(order)))
 }
 
-/// An order changes two things that are cached: the product's stock, and the user's profile.
+/// An order changes two things that are cached: the product's stock, and the summary of the
+/// user's orders.
 async fn place_in(shop: &Shop, user: UserId, wish: Wish) -> Result<Order, Error> {
     let product = ProductId(wish.product_id);
     let placed = shop.orders.place(user, wish).await;
     if placed.as_ref().map_or_else(DbError::may_have_happened, |_| true) {
-        tokio::join!(shop.products.changed(product), shop.users.changed(user));
+        tokio::join!(shop.products.changed(product), shop.users.ordered(user));
     }
     match placed {
         Ok(Some(order)) => Ok(order),
@@ -161,11 +164,12 @@ impl Orders {
         db: &Database,
         shards: Option<&Path>,
         connections: u32,
+        reads: Reads,
     ) -> Result<Self, Box<dyn error::Error>> {
         match (shards, db.orders_are_sharded().await?) {
             (None, false) => Ok(Self::Beside(db.clone())),
             (Some(file), true) => {
-                Ok(Self::Sharded(Sharded::open(db, file, connections).await?))
+                Ok(Self::Sharded(Sharded::open(db, file, connections, reads).await?))
             }
             (None, true) => Err("the orders of this shop are on shards; give --shards as \
                                  `storefront seed` had it"
@@ -208,6 +212,29 @@ impl Orders {
                 Ok(row.and_then(|row| Order::at(&row, 0)))
             }
             Self::Sharded(shards) => shards.place(user, wish).await,
+        }
+    }
+
+    /// What a profile says of them; of nobody, too.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub(crate) async fn summary(&self, user: UserId) -> Result<Summary, DbError> {
+        match self {
+            Self::Beside(db) => {
+                Ok(Summary::of(&db.query(Statement::SummaryOfUser, &[&user.0]).await?))
+            }
+            Self::Sharded(shards) => shards.summary(user).await,
+        }
+    }
+
+    /// The servers that the orders of `user` are on.
+    pub(crate) fn cluster_of(&self, user: UserId) -> &Cluster {
+        match self {
+            _ if cfg!(broken = "no_shard_floor") => &Cluster::Current,
+            Self::Beside(db) => db.cluster(),
+            Self::Sharded(shards) => shards.cluster_of(user),
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) async fn settle(shop: &Shop) {
             let Ok((draft, placed)) = placed else { continue };
             if placed.is_ok() {
                 let (product, user) = (ProductId(draft.product), UserId(draft.user));
-                tokio::join!(shop.products.changed(product), shop.users.changed(user));
+                tokio::join!(shop.products.changed(product), shop.users.ordered(user));
             }
             announce(&draft, placed);
         }

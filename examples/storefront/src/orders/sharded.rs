@@ -5,20 +5,23 @@
 //! then is the order committed. What has failed before the second step has happened nowhere.
 //! What fails after it is made up for, by that row: see [`settle`](super::settle()).
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::{error, fmt};
 
 use metrics::{Counter, counter};
-use shard_router::{Error, IdGenerator, Router, Shard, Tx};
+use shard_router::{Error, IdGenerator, Router, Shard, ShardName, Tx};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use super::{Order, Summary, Wish, topology};
-use crate::db::{ANSWER, Database, DbError, QUERIES};
-use crate::statements::Statement;
+use crate::cluster::Cluster;
+use crate::db::{ANSWER, Database, DbError, QUERIES, Reads};
+use crate::statements::{SUMMARY, Statement};
 use crate::users::UserId;
 
 const OF_USER: &str = "
@@ -27,39 +30,52 @@ const OF_USER: &str = "
     FROM storefront.orders WHERE user_id = $1
     ORDER BY placed_at DESC, id DESC LIMIT 50";
 
-/// One row for each of the last orders, the totals on every one of them.
-const SUMMARY: &str = "
-    SELECT total.orders, total.units, last.id, last.product_id, last.quantity,
-           to_char(last.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
-    FROM (
-        SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units
-        FROM storefront.orders WHERE user_id = $1
-    ) total
-    LEFT JOIN LATERAL (
-        SELECT id, product_id, quantity, placed_at
-        FROM storefront.orders WHERE user_id = $1
-        ORDER BY placed_at DESC, id DESC LIMIT 5
-    ) last ON true
-    ORDER BY last.placed_at DESC, last.id DESC";
-
 /// The same order twice is one. Another order of that number has no row.
 ///
 /// Until the order is committed, its row keeps others from placing it. If nothing is heard of
 /// this process any more, the server gives it up: later than the stock can take to be taken.
+///
+/// With the order goes what is to be told of it: only with one that was not there before, which
+/// no transaction has updated yet, since it may have been told by now.
 const WRITE: &str = "
-    INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
-    SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
-    FROM set_config('idle_in_transaction_session_timeout', '8s', true)
-    ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
-    WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
-    RETURNING id, product_id, quantity,
-              to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    WITH placed AS (
+        INSERT INTO storefront.orders AS known (id, user_id, product_id, quantity)
+        SELECT $1::bigint, $2::bigint, $3::bigint, $4::bigint
+        FROM set_config('idle_in_transaction_session_timeout', '8s', true)
+        ON CONFLICT (user_id, id) DO UPDATE SET quantity = known.quantity
+        WHERE known.product_id = excluded.product_id AND known.quantity = excluded.quantity
+        RETURNING id, user_id, product_id, quantity, placed_at, known.xmax = 0 AS is_new
+    ), to_tell AS (
+        INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+        SELECT id, user_id, product_id, quantity, placed_at FROM placed WHERE is_new
+    )
+    SELECT id, product_id, quantity,
+           to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+    FROM placed";
+
+/// What `outbox_after_commit` does instead.
+const TELL: &str = "
+    INSERT INTO storefront.outbox (order_id, user_id, product_id, quantity, placed_at)
+    SELECT id, user_id, product_id, quantity, placed_at FROM storefront.orders WHERE id = $1";
+
+fn write_sql() -> Cow<'static, str> {
+    if cfg!(broken = "outbox_after_commit") {
+        let (order, rest) = WRITE.split_once(", to_tell AS (").unwrap_or_default();
+        let (_, select) = rest.split_once("WHERE is_new\n    )").unwrap_or_default();
+        return Cow::Owned([order, select].concat());
+    }
+    if cfg!(broken = "told_again") {
+        return Cow::Owned(WRITE.replace(" WHERE is_new", ""));
+    }
+    Cow::Borrowed(WRITE)
+}
 
 /// The shards, and the shop's database beside them. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Sharded {
     pub(super) db: Database,
     pub(super) router: Router,
+    clusters: Arc<HashMap<ShardName, Cluster>>,
     ids: Arc<IdGenerator>,
     of_user: Counter,
     summaries: Counter,
@@ -88,8 +104,9 @@ impl Sharded {
         db: &Database,
         file: &Path,
         connections: u32,
+        reads: Reads,
     ) -> Result<Self, Box<dyn error::Error>> {
-        let router = topology::router(file, connections)?;
+        let (router, clusters) = topology::open(file, connections, reads).await?;
         for report in router.check().await {
             match report.state {
                 Ok(_) => {}
@@ -105,6 +122,7 @@ impl Sharded {
         Ok(Self {
             db: db.clone(),
             router,
+            clusters: Arc::new(clusters),
             ids,
             of_user: statement("orders_of_user"),
             summaries: statement("summary_of_user"),
@@ -123,11 +141,17 @@ impl Sharded {
         Ok(Some(rows.iter().filter_map(|row| Order::at(row, 0)).collect()))
     }
 
+    /// The servers that a user's orders are on.
+    pub(super) fn cluster_of(&self, user: UserId) -> &Cluster {
+        // Those without replicas are not among them.
+        self.clusters.get(self.router.map().shard_of(&user.0)).unwrap_or(&Cluster::Current)
+    }
+
     /// What the profile of a user says of orders.
-    pub(crate) async fn summary(&self, user: UserId) -> Result<Summary, DbError> {
+    pub(super) async fn summary(&self, user: UserId) -> Result<Summary, DbError> {
         self.summaries.increment(1);
         let rows = self.ask(user, SUMMARY).await?;
-        Ok(Summary::at(&rows, 0).expect("totals are a row, also of nothing"))
+        Ok(Summary::of(&rows))
     }
 
     /// Asks the shard of a user.
@@ -153,6 +177,9 @@ impl Sharded {
             }
             // Whatever becomes of this process and of the shard, it is an order now.
             in_time(tx.commit()).await.map_err(DbError::unsettled)?;
+            if cfg!(broken = "outbox_after_commit") {
+                shard.execute(TELL, &[&draft.id]).await?;
+            }
             Ok::<_, DbError>(Some(order))
         });
         let placed = placed.await?;
@@ -177,7 +204,7 @@ impl Sharded {
     async fn write(&self, shard: &Shard, draft: &Draft) -> Result<(Tx, Order), DbError> {
         self.writes.increment(1);
         let tx = shard.begin().await?;
-        let row = in_time(tx.query_one(WRITE, &draft.params())).await?;
+        let row = in_time(tx.query_one(&write_sql(), &draft.params())).await?;
         Ok((tx, Order::at(&row, 0).expect("a number is never null")))
     }
 

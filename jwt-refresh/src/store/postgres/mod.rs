@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, NoTls, Row};
 
 pub use self::pool::Tls;
@@ -23,7 +24,15 @@ use crate::error::{BoxError, BuildError};
 /// `jwt_refresh`. Clones share it.
 ///
 /// The first read of the feed opens one more connection, with a task that listens
-/// on it; both end with the last clone. Behind a pooler that takes no `LISTEN`,
+/// on it; both end with the last clone.
+///
+/// A URL may name several hosts, of a primary and its replicas, with
+/// `target_session_attrs=read-write`: then the store goes on where one of them is promoted.
+/// What the primary had not sent there yet is lost: a session whose last rotation it was is
+/// told to log in again. A host that takes connections and answers nothing is waited for
+/// first; put one that is stopped for good to its end.
+///
+/// Behind a pooler that takes no `LISTEN`,
 /// the feed is polled ten times a second.
 pub struct PostgresStore<T: Tls = NoTls> {
     shared: Arc<Shared<T>>,
@@ -44,8 +53,9 @@ impl<T: Tls> PostgresStore<T> {
     ///
     /// # Errors
     ///
-    /// When the URL is no such one, the database cannot be reached, or its schema
-    /// is of a later version.
+    /// When the URL is no such one, or one of several hosts without
+    /// `target_session_attrs=read-write`; the database cannot be reached, or its schema is of
+    /// a later version.
     ///
     /// # Cancel safety
     ///
@@ -54,6 +64,14 @@ impl<T: Tls> PostgresStore<T> {
         // Messages of the driver may hold the URL, and that a password.
         let config: Config =
             url.parse().map_err(|_| BuildError::new("url", "it is no URL of PostgreSQL"))?;
+        let writes = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+        if config.get_hosts().len() > 1 && !writes {
+            return Err(BuildError::new(
+                "url",
+                "it names several hosts, of which only one takes writes; add \
+                 target_session_attrs=read-write",
+            ));
+        }
         if connections == 0 {
             return Err(BuildError::new("connections", "there must be at least one"));
         }
@@ -62,7 +80,7 @@ impl<T: Tls> PostgresStore<T> {
         let pool = bb8::Pool::builder()
             .max_size(connections)
             .connection_timeout(PATIENCE)
-            // A broken connection shows when it is used.
+            // Those that are closed are passed over, and others show when they are used.
             .test_on_check_out(false)
             .build(manager)
             .await
@@ -73,9 +91,15 @@ impl<T: Tls> PostgresStore<T> {
 
     /// Marked as busy until [`Prepared::end`].
     async fn connection(&self) -> Result<Connection<'_, T>, BoxError> {
-        let mut connection = self.shared.pool.get().await?;
-        connection.begin();
-        Ok(connection)
+        loop {
+            let mut connection = self.shared.pool.get().await?;
+            // As all are at once when their server has died: each would fail somebody.
+            if connection.is_closed() && !cfg!(broken = "closed_connections") {
+                continue;
+            }
+            connection.begin();
+            return Ok(connection);
+        }
     }
 }
 

@@ -52,6 +52,10 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     pub(super) fn begin(&mut self) {
         self.busy = true;
     }
@@ -94,7 +98,7 @@ impl<T: Tls> bb8::ManageConnection for Manager<T> {
     }
 
     fn has_broken(&self, connection: &mut Prepared) -> bool {
-        connection.busy || connection.client.is_closed()
+        connection.busy || connection.is_closed()
     }
 }
 

@@ -49,6 +49,12 @@ impl Load {
         self
     }
 
+    /// They ask by PUT.
+    pub(crate) fn puts(mut self) -> Self {
+        self.method = Method::PUT;
+        self
+    }
+
     /// Requests are of so many users.
     pub(crate) fn users(mut self, users: u64) -> Self {
         self.users = users;

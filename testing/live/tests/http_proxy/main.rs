@@ -67,8 +67,9 @@ impl Proxy {
 
     async fn get_with(&self, path: &str, fields: &str) -> Answer {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{fields}\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{fields}\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         timeout(SOON, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
@@ -87,7 +88,7 @@ impl Proxy {
 
     /// What it holds in memory, in bytes.
     fn resident(&self) -> u64 {
-        let pid = self.process.pid().unwrap();
+        let pid = self.process.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
@@ -118,8 +119,7 @@ impl Answer {
 
 fn says(head: &str, body: &str) -> Part {
     let length = body.len();
-    let text =
-        format!("HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let text = format!("HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
     Part::Says(text.into_bytes())
 }
 
@@ -138,9 +138,11 @@ async fn what_is_fresh_is_asked_for_once_and_purged_by_prefix() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_origin_gets_its_own_host_and_nothing_of_the_clients_way() {
-    let origin =
-        Origin::start(vec![says("cache-control: max-age=60\r\nx-hop: 1\r\nconnection: x-hop", "hello")])
-            .await;
+    let origin = Origin::start(vec![says(
+        "cache-control: max-age=60\r\nx-hop: 1\r\nconnection: x-hop",
+        "hello",
+    )])
+    .await;
     let proxy = Proxy::start(&origin, &[]).await;
     let fields = "x-forwarded-host: evil.example\r\nx-forwarded-for: 10.0.0.1\r\n\
                   x-mine: 1\r\nkeep-alive: 3\r\nte: gzip\r\nupgrade: h2c\r\n";
@@ -160,7 +162,8 @@ async fn the_origin_gets_its_own_host_and_nothing_of_the_clients_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_dies_in_the_middle_costs_that_answer_and_no_other() {
-    let half = b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 100\r\n\r\nhalf";
+    let half =
+        b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 100\r\n\r\nhalf";
     let origin = Origin::start(vec![Part::Says(half.to_vec()), Part::Hangs]).await;
     let proxy = Proxy::start(&origin, &[]).await;
     for asked in 1..=2 {
@@ -173,8 +176,10 @@ async fn an_origin_that_dies_in_the_middle_costs_that_answer_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_stands_in_for_an_origin_that_is_gone() {
-    let origin = Origin::start(vec![says("cache-control: max-age=0\r\netag: \"1\"", "old")]).await;
-    let strict = Origin::start(vec![says("cache-control: max-age=0, must-revalidate", "old")]).await;
+    let origin =
+        Origin::start(vec![says("cache-control: max-age=0\r\netag: \"1\"", "old")]).await;
+    let strict =
+        Origin::start(vec![says("cache-control: max-age=0, must-revalidate", "old")]).await;
     let proxy = Proxy::start(&origin, &[]).await;
     let other = Proxy::start(&strict, &[]).await;
     for proxy in [&proxy, &other] {
@@ -218,7 +223,8 @@ async fn a_gigabyte_streams_through_in_bounded_memory() {
 async fn a_thousand_misses_ask_once_and_all_read_what_has_come() {
     const ASKING: usize = 1_000;
     let go_on = Arc::new(Notify::new());
-    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nfirst";
+    let head =
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nfirst";
     let origin = Origin::start(vec![
         Part::Says(head.into()),
         Part::Waits(Arc::clone(&go_on)),

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use jwt_refresh::store::PostgresStore;
 use jwt_refresh::{Error, NoClaims, RefreshRequest, Subject};
 use serde_json::json;
 use testbed::link::{Direction, Link};
+use testbed::postgres::Postgres;
 use testbed::redis::Redis;
 use testbed::{eventually, eventually_ok};
+use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
 
 use crate::bed::{self, Bed, DEADLINE, Server};
 
@@ -65,6 +69,53 @@ async fn a_server_that_was_killed_is_used_again() {
     issuer.logout("u", pair.session()).await.unwrap();
     let verifier = issuer.verifier().typed::<NoClaims>();
     assert!(verifier.verify(next.access_token().expose()).is_err());
+}
+
+/// One URL of a primary and its replica: what is idle when the primary dies fails nobody, and
+/// the feed goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_is_followed() {
+    let primary = Postgres::start().await.unwrap();
+    let replica = primary.replica().await.unwrap();
+    let both = format!("{},{}", primary.addr(), replica.addr());
+    let url = primary.url().replace(&primary.addr().to_string(), &both);
+    let refused = PostgresStore::connect(&url, NoTls, 8).await.unwrap_err();
+    assert!(refused.to_string().contains("target_session_attrs"), "{refused}");
+    let url = format!("{url}?target_session_attrs=read-write");
+    let open = async || {
+        let store = PostgresStore::connect(&url, NoTls, 8).await.unwrap();
+        bed::issuer(bed::builder(store)).await
+    };
+    let [here, there] = [open().await, open().await];
+    let verifier = there.verifier().typed::<NoClaims>();
+    let log_in = async |count: usize| {
+        let mut logins = JoinSet::new();
+        for n in 0..count {
+            let issuer = here.clone();
+            logins.spawn(async move {
+                let user = format!("u{n}");
+                let pair = issuer.login(Subject::new(user.clone()), json!({})).await;
+                (user, pair.unwrap())
+            });
+        }
+        logins.join_all().await
+    };
+    // As many as there may be connections, at once.
+    let pairs = log_in(8).await;
+    replica.caught_up(DEADLINE).await.unwrap();
+    primary.kill().await.unwrap();
+    replica.promote().await.unwrap();
+
+    log_in(8).await;
+    // The first as soon as the feed is read again, the second as quickly as ever.
+    for ((user, pair), soon) in pairs.iter().zip([DEADLINE, Duration::from_secs(1)]) {
+        let request = RefreshRequest::new(pair.refresh_token().expose());
+        let next = here.refresh(request).await.unwrap();
+        let token = next.access_token().expose().to_owned();
+        assert!(verifier.verify(&token).is_ok());
+        here.logout(user, next.session()).await.unwrap();
+        eventually(soon, async || verifier.verify(&token).is_err()).await;
+    }
 }
 
 /// The rotation has read the user's row before it had to wait for the session's.

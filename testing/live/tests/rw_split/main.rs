@@ -7,6 +7,7 @@ mod basics;
 mod bed;
 mod cached;
 mod checker;
+mod clusters;
 mod failover;
 mod hardening;
 mod statements;

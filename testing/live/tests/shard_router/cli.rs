@@ -17,23 +17,7 @@ const SECRET: &str = "hunter2";
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        // What cargo says of this package is not meant for that one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CARGO_PKG_") {
-                cargo.env_remove(name);
-            }
-        }
-        cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
-        cargo.args(["build", "--quiet", "--package", "shard-router", "--features", "cli"]);
-        cargo.args(["--bin", "shard-router", "--message-format=json"]);
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let lines = String::from_utf8(built.stdout).unwrap();
-        let mut artifacts = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
-        artifacts
-            .find_map(|artifact: Value| artifact["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names what it has built")
+        live::program("shard-router", &["--features", "cli", "--bin", "shard-router"])
     })
 }
 

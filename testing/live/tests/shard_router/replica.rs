@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use rw_split::{ConsistencyScope, ConsistencyToken, PrimaryConnection, RwSplit};
+use rw_split::{ConsistencyScope, ConsistencyToken, PooledConnection, RwSplit};
 use shard_router::source::{Purpose, ShardConnection, ShardSource, SourceError};
 use shard_router::{Router, Scatter};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
 use crate::bed::{Bed, DEADLINE, count_of, fill, order, user_on};
 
 struct Split(RwSplit);
 
-struct Primary(PrimaryConnection);
+struct Primary(PooledConnection);
 
 fn error(error: rw_split::Error) -> SourceError {
     match error {
@@ -29,7 +29,7 @@ impl ShardSource for Split {
     type Connection = Primary;
 
     async fn connect(&self, _: Purpose) -> Result<Primary, SourceError> {
-        self.0.primary_connection().await.map(Primary).map_err(error)
+        self.0.pooled_connection().await.map(Primary).map_err(error)
     }
 
     async fn query(
@@ -58,6 +58,22 @@ impl ShardConnection for Primary {
         &self.0
     }
 
+    async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        self.0.statement(sql).await
+    }
+
+    fn busy(&self) {
+        self.0.busy();
+    }
+
+    fn idle(&self) {
+        self.0.idle();
+    }
+
+    fn stale(&self) {
+        self.0.forget_statements();
+    }
+
     async fn committed(&self) -> Result<(), SourceError> {
         self.0.written().await.map_err(error)
     }
@@ -68,7 +84,7 @@ async fn a_shard_may_be_a_primary_with_a_replica() {
     let bed = Bed::servers(2).await;
     let replica = bed.servers[1].replica().await.unwrap();
     let split = RwSplit::builder().server(bed.servers[1].url()).server(replica.url());
-    let split = split.build().await.unwrap();
+    let split = split.cluster("b").build().await.unwrap();
     let router = Router::builder(bed.topology()).source("b", Split(split.clone()));
     let router = router.build().unwrap();
     router.install().await.unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
+mod clusters;
 mod hostile;
 mod http;
 mod load;
@@ -307,6 +308,24 @@ async fn a_shop_that_is_asked_to_stop_finishes_its_requests() {
     let changed = "SELECT count(*) FROM storefront.products WHERE id = 10 * stock";
     let changed: i64 = database.query_one(changed, &[]).await.unwrap().get(0);
     assert_eq!(changed, 4);
+}
+
+/// For comparison: without a drain, they are cut off.
+#[tokio::test]
+async fn without_a_drain_a_request_in_flight_is_cut_off() {
+    let storefront = Storefront::open(&["--cache", "off", "--drain", "off"]).await;
+    let shop = &storefront.shop;
+    let mut database = storefront.database().await;
+    let table = "LOCK TABLE storefront.products IN ACCESS EXCLUSIVE MODE";
+    let lock = locked(&mut database, table).await;
+    let mut connection = storefront.connect().await;
+    connection.send(b"GET /products/1 HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let queries = async || shop.counter("storefront_db_queries_total", "product_by_id").await;
+    eventually(DEADLINE, async || queries().await == 1).await;
+    let status = shop.process.stop(DEADLINE).await;
+    assert_eq!(status.code(), Some(0));
+    assert!(connection.answer().await.is_err());
+    lock.rollback().await.unwrap();
 }
 
 /// A client that never ends its request does not keep the process from ending

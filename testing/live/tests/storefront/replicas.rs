@@ -56,15 +56,32 @@ impl Bed {
 
 /// Somebody who keeps cookies.
 #[derive(Default)]
-struct Browser(BTreeMap<String, String>);
+pub(crate) struct Browser {
+    cookies: BTreeMap<String, String>,
+    bearer: Option<String>,
+}
 
 impl Browser {
-    async fn send(&mut self, shop: &Shop, method: &str, path: &str, body: &Value) -> Answer {
+    /// From here on with this access token.
+    pub(crate) fn bearer(&mut self, token: &str) {
+        self.bearer = Some(token.to_owned());
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        shop: &Shop,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let cookies: Vec<_> =
-            self.0.iter().map(|(name, set)| format!("{name}={set}")).collect();
+            self.cookies.iter().map(|(name, set)| format!("{name}={set}")).collect();
+        let bearer =
+            self.bearer.as_ref().map(|token| format!("authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\nsec-fetch-site: same-origin\r\n{bearer}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             shop.addr,
             cookies.join("; "),
@@ -78,19 +95,19 @@ impl Browser {
                 "{cookie}"
             );
             let (name, value) = pair.split_once('=').unwrap();
-            self.0.insert(name.to_owned(), value.to_owned());
+            self.cookies.insert(name.to_owned(), value.to_owned());
         }
         answer
     }
 
-    async fn get(&mut self, shop: &Shop, path: &str) -> Value {
+    pub(crate) async fn get(&mut self, shop: &Shop, path: &str) -> Value {
         let answer = self.send(shop, "GET", path, &Value::Null).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 }
 
-fn account(city: &str) -> Value {
+pub(crate) fn account(city: &str) -> Value {
     json!({ "name": "Ada", "email": "ada1@example.org", "city": city })
 }
 

@@ -16,7 +16,7 @@ use testbed::{Folder, eventually};
 use crate::replicas::KEY;
 use crate::shop::{DEADLINE, Shop, USERS, revision, seed, start};
 
-const SHARDS: [&str; 2] = ["orders-1", "orders-2"];
+pub(crate) const SHARDS: [&str; 2] = ["orders-1", "orders-2"];
 
 /// What the servers do not ask for, and what must not be shown.
 const PASSWORD: &str = "sesame";
@@ -113,7 +113,7 @@ fn shard_of(user: i64) -> usize {
 }
 
 /// The first user of a shard.
-fn user_on(shard: usize) -> i64 {
+pub(crate) fn user_on(shard: usize) -> i64 {
     (1..=USERS).find(|user| shard_of(*user) == shard).unwrap()
 }
 
@@ -121,7 +121,7 @@ async fn order(shop: &Shop, user: i64, wish: &Value) -> crate::http::Answer {
     shop.connect().await.post(&format!("/users/{user}/orders"), wish).await.unwrap()
 }
 
-fn wish(product: i64, quantity: i64) -> Value {
+pub(crate) fn wish(product: i64, quantity: i64) -> Value {
     json!({ "product_id": product, "quantity": quantity })
 }
 

@@ -14,7 +14,7 @@ use testbed::{Folder, eventually_some};
 use tokio::task::JoinSet;
 
 use crate::http::{Answer, Connection};
-use crate::load::has_its_fields;
+use crate::load::{has_its_fields, lookups};
 use crate::shop::{DEADLINE, PRODUCTS, Shop, USERS, load, revision, seed};
 
 /// For how long a process may show its own copy of a product.
@@ -95,13 +95,40 @@ async fn move_to(shop: &Shop, user: i64, to: &str) {
     assert_eq!(city(&answer), to);
 }
 
+/// One process cannot tell Redis of a change, and the other shows what Redis has; but not to who
+/// has made the change.
+#[tokio::test]
+async fn a_change_that_redis_has_not_heard_of_is_seen_by_who_has_made_it() {
+    let twins = Twins::open().await;
+    let [one, two] = &twins.shops;
+    move_to(one, 5, "Aa").await;
+    assert_eq!(city(&two.get("/users/5").await), "Aa");
+
+    twins.links[0].cut();
+    let answer = one.put("/users/5", &account(5, "Bb")).await;
+    assert_eq!(city(&answer), "Bb");
+    let set = answer.cookies.iter().find(|set| set.starts_with("storefront-unheard=1;"));
+    assert!(set.is_some_and(|set| set.contains("Max-Age=60")), "{answer:?}");
+    assert_eq!(city(&two.get("/users/5").await), "Aa", "a stranger sees what Redis has");
+    let mut browser = two.connect().await;
+    let request =
+        b"GET /users/5 HTTP/1.1\r\nhost: shop\r\ncookie: storefront-unheard=1\r\n\r\n";
+    assert_eq!(city(&browser.exchange(request).await.unwrap()), "Bb");
+
+    twins.links[0].heal();
+    eventually(DEADLINE, async || city(&two.get("/users/5").await) == "Bb").await;
+    let answer = one.put("/users/5", &account(5, "Cc")).await;
+    assert!(answer.cookies.is_empty(), "{answer:?}");
+    twins.are_unharmed();
+}
+
 #[tokio::test]
 async fn what_one_process_has_loaded_the_other_does_not_ask_for() {
     // On a busy machine, too, a read is to come from Redis.
     let patient = ["--redis-timeout", "10000"];
     let twins = Twins::open_with(&patient).await;
     let [one, two] = &twins.shops;
-    for (path, statement) in [("/products/5", "product_by_id"), ("/users/5", "profile_by_id")] {
+    for (path, statement) in [("/products/5", "product_by_id"), ("/users/5", "account_by_id")] {
         let loaded = one.get(path).await;
         for _ in 0..3 {
             let shown = two.get(path).await;
@@ -196,7 +223,7 @@ async fn no_profile_is_older_than_its_last_edit() {
             reads
         });
     }
-    let unheard = async |shop: &Shop| shop.counter(UNANNOUNCED, "profile").await;
+    let unheard = async |shop: &Shop| shop.counter(UNANNOUNCED, "account").await;
     let mut heard = 0;
     for version in 1..=VERSIONS {
         for (user, announced) in announced.iter().enumerate() {
@@ -214,7 +241,7 @@ async fn no_profile_is_older_than_its_last_edit() {
     over.store(true, Ordering::SeqCst);
     let reads: u64 = readers.join_all().await.iter().sum();
     let by_redis =
-        twins.sum("cache_aside_requests_total", "cache=\"profile\",outcome=\"shared\"");
+        twins.sum("cache_aside_requests_total", "cache=\"account\",outcome=\"shared\"");
     println!("{reads} reads among {heard} announced edits, {} by Redis", by_redis.await);
     assert!(heard > VERSIONS * WRITTEN as u64 / 2, "{heard} edits were announced");
     twins.are_unharmed();
@@ -285,7 +312,7 @@ async fn no_request_fails_when_redis_is_killed() {
     for shop in &twins.shops {
         eventually(DEADLINE, async || shop.counter(UNANNOUNCED, "").await > 3).await;
     }
-    let queries = async || twins.sum("storefront_db_queries_total", "profile_by_id").await;
+    let queries = async || twins.sum("storefront_db_queries_total", "account_by_id").await;
     let before = queries().await;
     eventually(DEADLINE, async || queries().await > before + 100).await;
     twins.redis.restart_empty().await.unwrap();
@@ -401,7 +428,7 @@ async fn a_load_goes_to_each_process_in_turn() {
     assert_eq!(report["urls"], json!([one.url(), two.url()]));
     assert_eq!(report["failures"], 0, "{report}");
     // Those of the check before the load are not in it.
-    let reads = report["reads"].as_u64().unwrap();
+    let reads = lookups(&report);
     assert_eq!(report["cache"]["requests"], reads, "{report}");
     let [first, second] = [
         one.counter("cache_aside_requests_total", "").await,

@@ -66,7 +66,7 @@ impl Link {
     /// [`Error::Io`] when it cannot listen.
     pub fn to(target: SocketAddr) -> Result<Self, Error> {
         let failed = || Error::io(format!("opening a link to {target}"));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(target));
         let (changes, inbox) = unbounded_channel();
         let (started, start) = mpsc::sync_channel(1);
         let proxy = Arc::clone(&shared);
@@ -76,7 +76,7 @@ impl Link {
                 Err(error) => return drop(started.send(Err(error))),
             };
             runtime.block_on(async {
-                match Proxy::new(target, proxy) {
+                match Proxy::new(proxy) {
                     Ok(proxy) => {
                         // The caller waits for this.
                         let _ = started.send(proxy.addr());
@@ -89,6 +89,12 @@ impl Link {
         thread::Builder::new().name("testbed-link".into()).spawn(run).map_err(failed())?;
         let addr = start.recv().expect("the proxy says how its start went").map_err(failed())?;
         Ok(Self { addr, shared, changes })
+    }
+
+    /// Leads to another server from now on. Connections that are open stay with the one that
+    /// they have.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Where to connect instead of to the server.

@@ -20,7 +20,6 @@ pub(super) struct Change {
 
 /// Accepts connections and owns their tasks.
 pub(super) struct Proxy {
-    target: SocketAddr,
     shared: Arc<Shared>,
     /// Holds the port while nobody listens on it, so that connecting is refused.
     held: TcpSocket,
@@ -30,11 +29,11 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(target: SocketAddr, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
         let held = bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let listener = Some(listen(held.local_addr()?)?);
         let rules = watch::Sender::new(Rules::default());
-        Ok(Self { target, shared, held, listener, rules, connections: JoinSet::new() })
+        Ok(Self { shared, held, listener, rules, connections: JoinSet::new() })
     }
 
     pub(super) fn addr(&self) -> io::Result<SocketAddr> {
@@ -79,7 +78,7 @@ impl Proxy {
     fn carry(&mut self, client: TcpStream) {
         self.shared.accepted.fetch_add(1, Ordering::SeqCst);
         self.shared.open.fetch_add(1, Ordering::SeqCst);
-        let (target, shared) = (self.target, Arc::clone(&self.shared));
+        let (target, shared) = (self.shared.target(), Arc::clone(&self.shared));
         let rules = self.rules.subscribe();
         self.connections.spawn(async move {
             connection(client, target, &shared, rules).await;

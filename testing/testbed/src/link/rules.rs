@@ -1,5 +1,6 @@
-use std::sync::Mutex;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Direction;
@@ -37,8 +38,9 @@ impl Rules {
 }
 
 /// What the handle, the proxy and its connections share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) target: Mutex<SocketAddr>,
     pub(super) open: AtomicUsize,
     pub(super) accepted: AtomicU64,
     pub(super) jitter: Mutex<fastrand::Rng>,
@@ -47,6 +49,22 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(target: SocketAddr) -> Self {
+        Self {
+            target: Mutex::new(target),
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            jitter: Mutex::default(),
+            drop_to_server: AtomicU64::new(0),
+            drop_to_client: AtomicU64::new(0),
+        }
+    }
+
+    /// Where a connection that begins now leads.
+    pub(super) fn target(&self) -> SocketAddr {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many bytes are still to be dropped.
     pub(super) fn to_drop(&self, direction: Direction) -> &AtomicU64 {
         match direction {

@@ -125,7 +125,7 @@ impl Bed {
 }
 
 /// An Ed25519 key in PKCS #8, as `openssl genpkey` writes it.
-fn signing_key() -> String {
+pub(super) fn signing_key() -> String {
     let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     let key: [u8; 32] = std::array::from_fn(|at| (at as u8).wrapping_mul(37) ^ 0x5c);
     let der = base64::engine::general_purpose::STANDARD.encode([&head[..], &key].concat());

@@ -4,4 +4,6 @@ mod bed;
 mod browser;
 mod hostile;
 mod jar;
+mod load;
+mod promotion;
 mod stays;
