@@ -31,6 +31,7 @@ use autoscale_policy::{
     Action, Actuator, Controller, DrainSettings, InFlight, Lifecycle, LocalProcesses, Outcome,
     Policy, Resize, Scaler, ScalingPolicy,
 };
+use cache_aside::http::HttpCacheLayer;
 use clap::Parser;
 use http::HeaderName;
 use tokio::net::TcpListener;
@@ -62,6 +63,9 @@ struct Cli {
     /// How requests are spread over workers.
     #[arg(long, value_enum, default_value_t)]
     strategy: Strategy,
+    /// Keeps answers that say they may be kept, in so many MiB, for all who ask; 0 for none.
+    #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_048_576))]
+    cache: u64,
     /// With `--strategy hash`: requests with the same value of this field stay together.
     #[arg(long, default_value = "authorization")]
     hash_by: HeaderName,
@@ -161,7 +165,12 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         wishes: Arc::clone(&wishes),
         limits,
     });
-    let front = serve::front(listener, proxy, load, lifecycle.clone());
+    let cache = match cli.cache {
+        0 => None,
+        // A front keeps nothing that is of one user, whatever the worker says.
+        mib => Some(HttpCacheLayer::builder(mib << 20).name("front").no_cookies().build()?),
+    };
+    let front = serve::front(listener, proxy, cache, load, lifecycle.clone());
     tokio::pin!(front);
     let looks_after = async {
         tokio::join!(

@@ -7,7 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autoscale_policy::{DrainLayer, InFlight, Lifecycle};
+use bytes::Bytes;
+use cache_aside::http::HttpCacheLayer;
 use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -15,7 +20,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tower::{ServiceBuilder, service_fn};
+use tower::util::Either;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tracing::warn;
 
 use crate::admin::Admin;
@@ -29,6 +35,7 @@ const LAST: Duration = Duration::from_secs(5);
 pub(crate) async fn front(
     listener: TcpListener,
     proxy: Arc<Proxy>,
+    cache: Option<HttpCacheLayer>,
     load: InFlight,
     lifecycle: Lifecycle,
 ) -> io::Result<()> {
@@ -50,9 +57,13 @@ pub(crate) async fn front(
                 Ok::<_, Infallible>(answer.map(|body| body.counted(ticket)))
             }
         };
-        let service = ServiceBuilder::new()
-            .layer(DrainLayer::new(lifecycle.clone()))
-            .service(service_fn(pass_on));
+        let workers = service_fn(pass_on);
+        // What is answered from the cache is no load of a worker's.
+        let answers = match &cache {
+            Some(cache) => Either::Left(cache.layer(workers).map_response(boxed)),
+            None => Either::Right(workers.map_response(boxed)),
+        };
+        let service = DrainLayer::new(lifecycle.clone()).layer(answers);
         let connection = server
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
@@ -68,6 +79,13 @@ pub(crate) async fn front(
         warn!("connections were still open");
     }
     Ok(())
+}
+
+fn boxed<B>(answer: Response<B>) -> Response<UnsyncBoxBody<Bytes, io::Error>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    answer.map(|body| body.map_err(io::Error::other).boxed_unsync())
 }
 
 /// The drain's own deadline cuts requests off before.

@@ -38,6 +38,7 @@ use crate::error::{Error, no_such_method, no_such_route};
 use crate::input::BODY_LIMIT;
 use crate::login::{self, Guard, Login};
 use crate::orders::{self, Orders, Summary};
+use crate::pages;
 use crate::products::{self, Product, ProductId, Products};
 use crate::read_path::{COPIES, Caching, ReadPath};
 use crate::reports;
@@ -136,6 +137,8 @@ pub(crate) async fn open(
         // Around all that writes: an answer of whatever kind says what its request has written.
         router = router.layer(sessions);
     }
+    // Beside the sessions: what is kept for all to see has no user's cookies with it.
+    let router = router.merge(pages::routes(Arc::clone(&shop)));
     Ok((shop, options.worker.around(router, lifecycle)))
 }
 
@@ -168,6 +171,7 @@ pub(crate) fn router(shop: Arc<Shop>, login: Option<&Arc<Login>>) -> Router {
         .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(10)))
         // Whatever breaks within is answered.
         .layer(CatchPanicLayer::custom(|_| Error::internal().into_response()))
+        .layer(pages::kept_by_nobody())
         .with_state(shop)
 }
 

@@ -175,8 +175,8 @@ pub(crate) async fn no_such_route(uri: Uri) -> Error {
         "unknown_path",
         format!("there is nothing at {}", uri.path()),
         "the path",
-        "use /products/{id}, /users/{id}, /users/{id}/orders, /metrics, /healthz, or, where \
-         users log in, what the README lists for them",
+        "use /products/{id}, /products/{id}/page, /users/{id}, /users/{id}/orders, /metrics, \
+         /healthz, or, where users log in, what the README lists for them",
     )
 }
 

@@ -13,6 +13,7 @@ mod input;
 mod load;
 mod login;
 mod orders;
+mod pages;
 mod products;
 mod read_path;
 mod redis_url;

@@ -13,6 +13,7 @@ use crate::app::Shop;
 use crate::db::{Database, DbError};
 use crate::error::Error;
 use crate::input::{Body, Id, PathId, number, text};
+use crate::pages;
 use crate::read_path::ReadPath;
 use crate::statements::Statement;
 use crate::write::to_its_end;
@@ -39,11 +40,11 @@ impl CacheKey for ProductId {
 /// [`SCHEMA`](crate::read_path::SCHEMA).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Product {
-    id: i64,
-    name: String,
-    description: String,
-    price_cents: i64,
-    stock: i64,
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) price_cents: i64,
+    pub(crate) stock: i64,
     updated_at: String,
 }
 
@@ -95,10 +96,11 @@ pub(crate) async fn revise(
     State(shop): State<Arc<Shop>>,
     PathId(id): PathId<ProductId>,
     Body(revision): Body<Revision>,
-) -> Result<Json<Product>, Error> {
+) -> Result<Response, Error> {
     let revision = revision.check()?;
     let product = to_its_end(async move { shop.products.revise(id, revision).await }).await?;
-    product.map(Json).ok_or_else(|| Error::unknown("product", id.0, "the path"))
+    let product = product.ok_or_else(|| Error::unknown("product", id.0, "the path"))?;
+    Ok((pages::changed(id), Json(product)).into_response())
 }
 
 /// Products, by id.
@@ -117,6 +119,13 @@ impl Products {
     pub(crate) async fn get(&self, id: ProductId) -> Result<Option<Arc<Product>>, Error> {
         let db = self.db.clone();
         self.reads.get(self.db.cluster(), &id, || by_id(db, id)).await
+    }
+
+    /// As it is now, past all caches: for who keeps it after that.
+    pub(crate) async fn latest(&self, id: ProductId) -> Result<Option<Product>, Error> {
+        let (cluster, db) = (self.db.cluster(), self.db.clone());
+        let now = cluster.position_now().await?;
+        Ok(cluster.reading_from(now, by_id(db, id)).await?)
     }
 
     /// Call it after every write to this product that may have happened.

@@ -128,4 +128,13 @@ pub(super) const CONTROLS: &[Control] = &[
             "shared::a_change_that_redis_has_not_heard_of_is_seen_by_who_has_made_it",
         ),
     },
+    Control {
+        krate: "storefront",
+        broken: "page_of_a_copy",
+        protection: "a page that a cache is to keep is not made of a worker's older copy",
+        test: Test::live(
+            "storefront",
+            "pages::a_change_is_in_every_page_that_is_asked_for_after_it",
+        ),
+    },
 ];

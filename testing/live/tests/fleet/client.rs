@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// A page, which is no JSON, is a text.
     pub(crate) body: Value,
     pub(crate) began: SystemTime,
     pub(crate) ended: SystemTime,
@@ -168,7 +169,8 @@ impl Client {
             Ok((head, body)) => {
                 self.tally.answered(began, ended);
                 keep(&mut self.jar, &head.headers);
-                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+                let body = serde_json::from_slice(&body).unwrap_or_else(|_| text());
                 Some(Answer { status: head.status.as_u16(), body, began, ended })
             }
         }

@@ -375,25 +375,40 @@ async fn change(
     answer.is_some()
 }
 
-/// Looks at the product that is changed, without a session.
+/// Looks at the product that is changed, without a session: at what it is, and at its page, which
+/// the front may have kept.
 pub(crate) async fn looks_at_products(number: u8, shop: Shop, products: Products) {
     let mut client = Client::new(&shop.url, Ipv4Addr::new(127, 0, 250, number), &shop.tally);
+    let mut page = false;
     while shop.is_open() {
         let count = products.lock().unwrap_or_else(PoisonError::into_inner).len();
+        page = !page;
         if let Some(last) = count.checked_sub(1) {
-            let answer = client.get(&format!("/products/{}", CHANGED + last as i64)).await;
+            let what = if page { "/page" } else { "" };
+            let answer =
+                client.get(&format!("/products/{}{what}", CHANGED + last as i64)).await;
             match answer {
                 None => {}
                 Some(Answer { body, began, ended, status: 200 }) => {
-                    // Before its first change it is as it was seeded.
-                    let is_changed = body["name"] == "Lamp";
-                    let version = body["price_cents"].as_i64().filter(|_| is_changed);
+                    let version = shown(&body);
                     let mut products = products.lock().unwrap_or_else(PoisonError::into_inner);
-                    products[last].read(version.unwrap_or_default(), began, ended);
+                    products[last].read(version, began, ended);
                 }
                 Some(answer) => shop.wrong(format!("looking at a product: {answer:?}")),
             }
         }
         sleep(Duration::from_millis(15)).await;
     }
+}
+
+/// The version that a product or its page shows: before its first change it is as it was seeded.
+fn shown(body: &Value) -> i64 {
+    let price = match body.as_str() {
+        Some(page) => page
+            .contains("<h1>Lamp</h1>")
+            .then(|| page.split_once("<data value=\"")?.1.split_once('"')?.0.parse().ok())
+            .flatten(),
+        None => body["price_cents"].as_i64().filter(|_| body["name"] == "Lamp"),
+    };
+    price.unwrap_or_default()
 }

@@ -123,7 +123,7 @@ impl World {
             options,
         ];
         let policy = text(&policy);
-        let words = ["--every", "500", "--policy", &policy];
+        let words = ["--every", "500", "--policy", &policy, "--cache", "16"];
         let front = Front::start(&words, &worker.concat(), &environment).await;
         front.ready(2).await;
         let mail = Mail::open().await;

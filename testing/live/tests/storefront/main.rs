@@ -9,6 +9,7 @@ mod hostile;
 mod http;
 mod load;
 mod login;
+mod pages;
 mod replicas;
 mod shards;
 mod shared;

@@ -23,7 +23,7 @@ pub(crate) const USERS: i64 = 200;
 
 /// The program, from the cargo that builds this test: it alone knows where that
 /// is, and takes nothing but a moment where it is fresh.
-fn program() -> &'static PathBuf {
+pub(crate) fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| live::program("storefront", &[]))
 }
