@@ -161,6 +161,12 @@ pub enum Error {
         /// The shard.
         shard: ShardName,
     },
+    /// The connection of the transaction was lost, or a statement of it was not answered in time,
+    /// before it was to be committed. The server rolls it back.
+    TransactionLost {
+        /// The shard.
+        shard: ShardName,
+    },
     /// A schema change has stopped.
     Schema(Box<crate::schema::SchemaError>),
     /// A scatter that cannot be asked as it was put.
@@ -197,7 +203,8 @@ impl Error {
             | Self::OutOfOrder { shard }
             | Self::RowCount { shard, .. }
             | Self::SessionState { shard, .. }
-            | Self::TransactionAborted { shard } => Some(shard),
+            | Self::TransactionAborted { shard }
+            | Self::TransactionLost { shard } => Some(shard),
             _ => None,
         }
     }
@@ -221,6 +228,7 @@ impl Error {
             | Self::PoolTimeout { .. }
             | Self::ScattersBusy { .. }
             | Self::Late { .. }
+            | Self::TransactionLost { .. }
             | Self::Epoch { .. } => true,
             Self::Missing { missing } => {
                 missing.iter().all(|missing| missing.reason.is_transient())
@@ -372,6 +380,11 @@ impl fmt::Display for Error {
                 f,
                 "shard {shard}: a statement of the transaction had failed, so it was rolled back; \
                  return that statement's error, or use a savepoint"
+            ),
+            Self::TransactionLost { shard } => write!(
+                f,
+                "shard {shard}: the transaction's connection was lost before its commit, so it is \
+                 rolled back; it may be done again from its beginning"
             ),
             Self::Schema(error) => error.fmt(f),
         }

@@ -311,21 +311,21 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// [`Error::TransactionAborted`] if a statement had failed, whoever has heard of it, so that
-    /// nothing was committed; [`Error::OutcomeUnknown`] if the connection was lost.
+    /// Nothing was committed: [`Error::TransactionAborted`] if a statement had failed, whoever has
+    /// heard of it, [`Error::TransactionLost`] if the connection was lost before.
+    /// [`Error::OutcomeUnknown`] if it was lost in the commit.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it may have happened or not.
     pub async fn commit(self) -> Result<(), Error> {
         let client = self.connection.client();
-        let aborted = || Error::TransactionAborted { shard: self.shard().clone() };
         if self.lost.load(Ordering::Acquire) || client.is_closed() {
-            return Err(aborted());
+            return Err(Error::TransactionLost { shard: self.shard().clone() });
         }
         match self.run(client.batch_execute(COMMIT)).await {
             Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
-                let aborted = aborted();
+                let aborted = Error::TransactionAborted { shard: self.shard().clone() };
                 self.rollback().await?;
                 return Err(aborted);
             }

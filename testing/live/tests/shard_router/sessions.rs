@@ -123,6 +123,26 @@ async fn a_commit_of_what_was_rolled_back_is_an_error() {
     assert_eq!(count_of(&router, 1).await.unwrap(), 0);
 }
 
+/// It may be done again, and nobody has to wonder whether it was done.
+#[tokio::test]
+async fn a_transaction_whose_connection_is_lost_before_its_commit_was_not_done() {
+    let bed = Bed::databases(1).await;
+    let router = one(&bed).await;
+    let killed = |shard: Shard| async move {
+        let tx = shard.begin().await?;
+        tx.execute("INSERT INTO orders (id, user_id) VALUES (1, 1)", &[]).await?;
+        let end = "SELECT pg_terminate_backend(pg_backend_pid())";
+        assert_eq!(tx.query(end, &[]).await.unwrap_err().code().unwrap().code(), "57P01");
+        // By now it is closed.
+        assert!(tx.query("SELECT 1", &[]).await.unwrap_err().code().is_none());
+        tx.commit().await
+    };
+    let error = router.with(&1_i64, killed).await.unwrap_err();
+    assert!(matches!(error, Error::TransactionLost { .. }), "{error}");
+    assert!(error.is_transient() && !error.may_have_happened());
+    assert_eq!(count_of(&router, 1).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_panic_in_a_transaction_rolls_back() {
     let bed = Bed::databases(1).await;
