@@ -43,7 +43,8 @@ cases! {
     the_case_of_encodings_does_not_count => same("Accept-Encoding", "Accept-Encoding: gzip", "Accept-Encoding: GZIP");
     white_space_between_encodings_does_not_count => same("Accept-Encoding", "Accept-Encoding: gzip,br", "Accept-Encoding: gzip ,  br");
     the_weight_of_languages_counts => apart("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: de, en;q=0.8");
-    the_order_of_languages_does_not_count => same("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: en;q=0.5, de");
+    the_order_of_languages_counts => apart("Accept-Language", "Accept-Language: de, en", "Accept-Language: en, de");
+    the_case_of_languages_does_not_count => same("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: DE ,en;q=0.5");
     the_case_of_other_values_counts => apart("Foo", "Foo: a", "Foo: A");
     several_variants_are_kept => Script::new().then(variant("Foo: 1", "one")).then(variant("Foo: 2", "two"))
         .then(get("Foo: 1").body("one")).then(get("Foo: 2").body("two"));

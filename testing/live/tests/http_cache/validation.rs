@@ -98,6 +98,7 @@ cases! {
     if_modified_since_earlier_is_200 => unconditional("If-Modified-Since: Sun, 06 Nov 1994 07:00:00 GMT", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_in_an_old_form_is_304 => conditional("If-Modified-Since: Sunday, 06-Nov-94 07:49:37 GMT", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_nonsense_is_200 => unconditional("If-Modified-Since: yesterday", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
+    if_modified_since_twice_is_200 => unconditional(&format!("If-Modified-Since: {THEN} | If-Modified-Since: {THEN}"), &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_goes_by_the_date_without_more => conditional("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60");
     a_304_keeps_what_caches_need => Script::stored("Cache-Control: max-age=60 | ETag: \"a\" | Vary: X | Content-Location: /x | Expires: 0 | Content-Type: text/plain")
         .then(get("If-None-Match: \"a\"").status(304).has("etag: \"a\"").has("vary: X").has("content-location: /x").has("expires: 0").has("cache-control: max-age").has("age: 0").lacks("content-type"));
