@@ -20,13 +20,13 @@ use super::body::Body;
 use super::core::{Before, Core};
 use super::directives::RequestDirectives;
 use super::entry::Stored;
-use super::file::{Filing, Offer, offer};
+use super::file::{Filing, Offer, Renewed, offer, renewed};
 use super::flights::{Landed, Lead};
 use super::reuse::Failure;
 use super::serve::{self, Ask};
 use super::status::{Forward, Status};
 use super::target::Target;
-use super::update::is_about;
+use super::update::{About, about};
 use crate::error::BoxError;
 
 /// A request that nobody waits for any more is given up after this long.
@@ -206,20 +206,30 @@ where
     /// The origin says that what is stored is still good.
     fn validated(self, mut parts: Parts, stale: &Stored) {
         let Plan { target, hash, before, .. } = self.plan;
-        let stored = stale.head.fields.to_map();
-        if !is_about(&stored, &parts.headers) {
-            self.core.forget(target, *hash, stale);
-            self.land(Landed::Unshared);
-            let detail = Some("validated-another");
-            let answered = Some(parts.status);
-            let said = Status { detail, ..self.plan.status(self.core, answered) };
-            let answer = serve::own(StatusCode::BAD_GATEWAY, &said, self.core.name());
-            return self.send(Ok(answer));
+        let mut said = self.plan.status(self.core, Some(parts.status));
+        match about(&stale.head.fields.to_map(), &parts.headers) {
+            About::Stored => {}
+            About::StoredWeakly => drop(parts.headers.remove(ETAG)),
+            About::Equivalent => {
+                self.land(Landed::Unshared);
+                said.detail = Some("validated-weakly");
+                let now = self.core.now();
+                let answer =
+                    serve::stored(stale, self.plan.ask(), now, said, self.core.name());
+                return self.send(Ok(answer));
+            }
+            About::Another => {
+                self.core.forget(target, *hash, stale);
+                self.land(Landed::Unshared);
+                said.detail = Some("validated-another");
+                let answer = serve::own(StatusCode::BAD_GATEWAY, &said, self.core.name());
+                return self.send(Ok(answer));
+            }
         }
         if !parts.headers.contains_key(DATE) {
             parts.headers.insert(DATE, date_of(self.exchange.received));
         }
-        let renewed = super::file::renewed(
+        let Renewed { head, refusal } = renewed(
             self.core,
             Offer {
                 target,
@@ -234,27 +244,25 @@ where
                 length: None,
                 part: stale.head.part,
             },
-            &stored,
+            stale,
         );
         let now = self.core.now();
-        let mut said = self.plan.status(self.core, Some(parts.status));
-        let answer = match renewed {
-            Ok(head) => {
-                let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+        let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+        match refusal {
+            None => {
                 said.stored =
                     self.core.keep(target, *hash, before.stamp, stored.clone(), Some(stale));
                 self.land(Landed::Validated(stored.clone()));
-                serve::stored(&stored, self.plan.ask(), now, said, self.core.name())
             }
-            Err(refusal) => {
+            Some(refusal) => {
                 if refusal.is_of_response() {
                     self.core.forget(target, *hash, stale);
                 }
                 self.land(Landed::Unshared);
                 said.detail = Some(refusal.token());
-                serve::stored(stale, self.plan.ask(), now, said, self.core.name())
             }
-        };
+        }
+        let answer = serve::stored(&stored, self.plan.ask(), now, said, self.core.name());
         self.send(Ok(answer));
     }
 

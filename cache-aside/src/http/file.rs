@@ -19,7 +19,7 @@ use super::core::{Before, Core};
 use super::directives::{Fields, RequestDirectives, ResponseDirectives};
 use super::entry::{Head, Stored};
 use super::groups::{CACHE_GROUPS, names};
-use super::lifetime::lifetime;
+use super::lifetime::{Lifetime, lifetime};
 use super::marks::Moment;
 use super::range::Part;
 use super::reuse::Terms;
@@ -55,27 +55,37 @@ pub(super) struct Offer<'o> {
 
 /// What is to be stored of it beside its content, or why nothing is.
 pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
+    let read = Read::of(core, &offer);
+    let selection = judge(core, &offer, &read)?;
+    Ok(read.head(core, &offer, selection))
+}
+
+/// What a response says of itself.
+struct Read {
+    said: ResponseDirectives,
+    lifetime: Lifetime,
+    part: Option<Part>,
+}
+
+/// By which requests it was chosen, if it may be stored.
+fn judge(core: &Core, offer: &Offer<'_>, read: &Read) -> Result<Selection, Refusal> {
     let settings = &core.settings;
-    let Offer { target, headers, status, exchange, .. } = offer;
-    let said = ResponseDirectives::of(headers, &settings.targets);
-    let lifetime = lifetime(status, headers, &said, exchange.received, settings.heuristic);
-    let part = offer.part.or_else(|| {
-        let asked = status == StatusCode::PARTIAL_CONTENT && offer.client.contains_key(RANGE);
-        asked.then(|| Part::of(headers)).flatten()
-    });
-    let named = headers.get(CONTENT_LOCATION);
+    let headers = offer.headers;
+    let mut named = headers.get_all(CONTENT_LOCATION).iter();
+    let named = named.next().filter(|_| named.next().is_none());
     storable(&Candidate {
         method: offer.method,
         request: offer.client,
         asked: offer.asked,
-        status,
+        status: offer.status,
         headers,
-        said: &said,
-        lifetime,
+        said: &read.said,
+        lifetime: read.lifetime,
         at_target: named.is_some_and(|named| {
-            settings.keys.resolve(target, named.as_bytes()).as_ref() == Some(target)
+            let named = settings.keys.resolve(offer.target, named.as_bytes());
+            named.as_ref() == Some(offer.target)
         }),
-        part,
+        part: read.part,
     })?;
     if !settings.stores_cookies && headers.contains_key(http::header::SET_COOKIE) {
         return Err(Refusal::Cookie);
@@ -86,50 +96,80 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
     if length > settings.entry_limit {
         return Err(Refusal::TooLarge);
     }
-    let initial_age = initial_age(headers, exchange);
-    let mut kept = headers.clone();
-    take_unstorable(&mut kept);
-    if part.is_some() {
-        kept.remove(CONTENT_RANGE);
-        kept.remove(CONTENT_LENGTH);
+    Ok(selection)
+}
+
+impl Read {
+    fn of(core: &Core, offer: &Offer<'_>) -> Self {
+        let settings = &core.settings;
+        let Offer { status, headers, exchange, .. } = *offer;
+        let said = ResponseDirectives::of(headers, &settings.targets);
+        let received = exchange.received;
+        let lifetime = lifetime(status, headers, &said, received, settings.heuristic);
+        let part = offer.part.or_else(|| {
+            let asked =
+                status == StatusCode::PARTIAL_CONTENT && offer.client.contains_key(RANGE);
+            asked.then(|| Part::of(headers)).flatten()
+        });
+        Self { said, lifetime, part }
     }
-    // Sections 5.2.2.4 and 5.2.2.7: not stored, or not used without asking, which is as good.
-    for restricted in [&said.private, &said.no_cache] {
-        if let Fields::Named(names) = restricted {
-            names.iter().for_each(|name| drop(kept.remove(name)));
+
+    fn head(self, core: &Core, offer: &Offer<'_>, selection: Selection) -> Head {
+        let Self { said, lifetime, part } = self;
+        let mut kept = offer.headers.clone();
+        take_unstorable(&mut kept);
+        if part.is_some() {
+            kept.remove(CONTENT_RANGE);
+            kept.remove(CONTENT_LENGTH);
+        }
+        // Sections 5.2.2.4 and 5.2.2.7: not stored, or not used without asking, which is as
+        // good.
+        for restricted in [&said.private, &said.no_cache] {
+            if let Fields::Named(names) = restricted {
+                names.iter().for_each(|name| drop(kept.remove(name)));
+            }
+        }
+        Head {
+            status: offer.status,
+            fields: Block::new(&kept),
+            terms: Terms::new(&said, lifetime.span()),
+            selection,
+            part,
+            initial_age: initial_age(offer.headers, offer.exchange),
+            received: core.now(),
+            received_at: offer.exchange.received,
+            marks: core.marks(offer.target, &names(offer.headers, &CACHE_GROUPS)),
+            since: offer.before.since,
+            fresh_since: offer.fresh_since,
+            used: AtomicU64::new(core.now()),
         }
     }
-    Ok(Head {
-        status,
-        fields: Block::new(&kept),
-        terms: Terms::new(&said, lifetime.span()),
-        selection,
-        part,
-        initial_age,
-        received: core.now(),
-        received_at: exchange.received,
-        marks: core.marks(target, &names(headers, &CACHE_GROUPS)),
-        since: offer.before.since,
-        fresh_since: offer.fresh_since,
-        used: AtomicU64::new(core.now()),
-    })
+}
+
+/// What is stored, with the fields of an update.
+pub(super) struct Renewed {
+    pub(super) head: Head,
+    /// Why it is not to be stored so, but is good for the one answer.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// What is stored with the fields of a 304, or of a HEAD, which are those that are offered.
-pub(super) fn renewed(
-    core: &Core,
-    offered: Offer<'_>,
-    stored: &HeaderMap,
-) -> Result<Head, Refusal> {
+pub(super) fn renewed(core: &Core, offered: Offer<'_>, stored: &Stored) -> Renewed {
     let mut update = offered.headers.clone();
     // It says how old the update is, and is not stored.
     let age = update.remove(http::header::AGE);
     take_unstorable(&mut update);
-    let mut headers = updated(stored, &update);
+    let mut headers = updated(&stored.head.fields.to_map(), &update);
     if let Some(age) = age {
         headers.insert(http::header::AGE, age);
     }
-    offer(core, Offer { headers: &headers, ..offered })
+    let offered = Offer { headers: &headers, ..offered };
+    let read = Read::of(core, &offered);
+    let (selection, refusal) = match judge(core, &offered, &read) {
+        Ok(selection) => (selection, None),
+        Err(refusal) => (stored.head.selection.clone(), Some(refusal)),
+    };
+    Renewed { head: read.head(core, &offered, selection), refusal }
 }
 
 /// A length that is said once, or always the same.
