@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::{AGE, DATE, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::field::split;
 
@@ -43,7 +43,11 @@ pub(super) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime>
     if lines.any(|other| other != first) {
         return None;
     }
-    let text = first.to_str().ok()?;
+    parsed(first)
+}
+
+pub(super) fn parsed(value: &HeaderValue) -> Option<SystemTime> {
+    let text = value.to_str().ok()?;
     httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&cased(text))).ok()
 }
 
@@ -65,8 +69,6 @@ fn cased(date: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use http::HeaderValue;
 
     use super::*;
 

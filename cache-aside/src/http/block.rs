@@ -4,8 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::field::members;
@@ -51,6 +51,11 @@ impl Block {
             headers.append(name.clone(), value.clone());
         }
         headers
+    }
+
+    /// The first of a name.
+    pub(super) fn first(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.fields.iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
     /// Bytes that it owns.

@@ -4,12 +4,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
 use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as HttpBody;
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::age::{Exchange, initial_age};
 use super::block::{Block, take_unstorable};
@@ -187,11 +189,17 @@ pub(super) struct Filing {
     pub(super) head: Arc<Head>,
     pub(super) stream: Arc<Stream>,
     replaced: Option<Stored>,
+    unattended: Option<OwnedSemaphorePermit>,
 }
 
 impl Filing {
     pub(super) fn new(head: Arc<Head>, limit: u64) -> Self {
-        Self { head, stream: Stream::new(limit), replaced: None }
+        Self { head, stream: Stream::new(limit), replaced: None, unattended: None }
+    }
+
+    /// It has leave to go on when nobody reads it.
+    pub(super) fn unattended(self, leave: Option<OwnedSemaphorePermit>) -> Self {
+        Self { unattended: leave, ..self }
     }
 
     /// In place of what the origin was asked about.
@@ -215,13 +223,13 @@ impl Filing {
         R: HttpBody,
         R::Error: Into<BoxError>,
     {
-        let Self { head, stream, replaced } = self;
+        let Self { head, stream, replaced, unattended } = self;
         let ends = Ends(Arc::clone(&stream));
         let length = match head.part {
             Some(part) => Some(part.span.len()),
             None => content_length(&head.fields.to_map()),
         };
-        let end = match read(body, &stream).await {
+        let end = match read(core, body, &stream, unattended).await {
             Ok(came) => match length {
                 Some(length) if length != came && may_have_content(head.status) => {
                     Err(BodyError::short())
@@ -243,7 +251,12 @@ impl Filing {
 }
 
 /// How many bytes came.
-async fn read<R>(body: R, stream: &Stream) -> Result<u64, BodyError>
+async fn read<R>(
+    core: &Core,
+    body: R,
+    stream: &Stream,
+    mut unattended: Option<OwnedSemaphorePermit>,
+) -> Result<u64, BodyError>
 where
     R: HttpBody,
     R::Error: Into<BoxError>,
@@ -260,8 +273,13 @@ where
             }
             Demand::None => return Err(BodyError::gone()),
         }
-        let frame = match tokio::time::timeout(IDLE, frame(body.as_mut())).await {
-            Ok(frame) => frame,
+        let deserted = (unattended.is_none()).then_some(stream);
+        let frame = match tokio::time::timeout(IDLE, frame(body.as_mut(), deserted)).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                unattended = Some(core.unattended().ok_or_else(BodyError::gone)?);
+                continue;
+            }
             Err(_) if stream.has_readers() => continue,
             Err(_) => return Err(BodyError::gone()),
         };
@@ -282,10 +300,20 @@ where
     }
 }
 
-async fn frame<R: HttpBody>(
-    mut body: Pin<&mut R>,
-) -> Option<Result<http_body::Frame<R::Data>, R::Error>> {
-    poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+type Next<R> = Option<Result<Frame<<R as HttpBody>::Data>, <R as HttpBody>::Error>>;
+
+/// The next frame; nothing if before it nobody reads the stream any more.
+async fn frame<R: HttpBody>(mut body: Pin<&mut R>, stream: Option<&Stream>) -> Option<Next<R>> {
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+            return Poll::Ready(Some(frame));
+        }
+        match stream {
+            Some(stream) => stream.poll_deserted(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Ends a stream whose task is dropped.

@@ -68,6 +68,10 @@ cases! {
         .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar", "two")).body("two"))
         .then(get("Foo: 1 | Bar: 1").body("two"))
         .then(get("Foo: 1").body("one"));
+    of_those_that_match_the_newest_by_its_date_is_taken => Script::new()
+        .then(get("Foo: 1").to(ok("Cache-Control: max-age=60 | Vary: Foo | Date: Sun, 06 Nov 1994 08:49:37 GMT", "newer")))
+        .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar | Date: Sun, 06 Nov 1994 08:49:36 GMT", "older")).body("older"))
+        .then(get("Foo: 1 | Bar: 1").body("newer"));
     each_variant_is_validated_by_its_own_tag => Script::new()
         .then(get("Foo: 1").to(ok("Cache-Control: no-cache | Vary: Foo | ETag: \"a\"", "one")))
         .then(get("Foo: 2").to(ok("Cache-Control: no-cache | Vary: Foo | ETag: \"b\"", "two")).sees_not("if-none-match"))
