@@ -105,7 +105,15 @@ mod tests {
         ] {
             assert_eq!(date(&headers(&[("date", form)]), &DATE), Some(then()), "{form}");
         }
-        for none in ["0", "-1", "", "Sun, 06 Nov 1994 08:49:37 +0100", "1994-11-06T08:49:37Z"] {
+        for none in [
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sat, 29-Feb-03 08:49:37 GMT",
+            "0",
+            "-1",
+            "",
+            "Sun, 06 Nov 1994 08:49:37 +0100",
+            "1994-11-06T08:49:37Z",
+        ] {
             assert_eq!(date(&headers(&[("date", none)]), &DATE), None, "{none}");
         }
         let other = ("date", "Sun, 06 Nov 1994 08:49:38 GMT");
