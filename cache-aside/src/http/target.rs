@@ -28,8 +28,12 @@ pub(super) struct Target {
 
 impl Keys {
     /// That of a request. None if it cannot be told: without a host, with two, with one that
-    /// contradicts the URI, with user information.
+    /// contradicts the URI, with user information, with a host alone for a URI: that is for
+    /// CONNECT, and a router may take it for another path than `/`.
     pub(super) fn of_request(&self, uri: &Uri, headers: &HeaderMap) -> Option<Target> {
+        if uri.scheme().is_none() && uri.authority().is_some() {
+            return None;
+        }
         let scheme = uri.scheme_str().unwrap_or(self.scheme);
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
@@ -253,7 +257,7 @@ mod tests {
         assert_eq!(of("http://a/", &["b"]), None, "the one contradicts the other");
         assert_eq!(of("http://a/", &["a:81"]), None);
         assert_eq!(of("*", &["h"]), None);
-        assert_eq!(of("h:80", &["h:80"]), Some("http://h/".to_owned()));
+        assert_eq!(of("h:80", &["h:80"]), None);
     }
 
     #[test]

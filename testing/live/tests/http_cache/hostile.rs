@@ -56,6 +56,9 @@ cases! {
     a_host_that_contradicts_the_uri_is_not_stored => Script::new()
         .then(step("GET", "http://h/", "Host: evil").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass"))
         .misses();
+    a_host_for_a_path_poisons_nobody => Script::new()
+        .then(step("GET", "h", "").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass; fwd-status=200; detail=target"))
+        .misses();
     a_suffix_makes_nothing_public => Script::new()
         .then(step("GET", "/account/x.css", "").to(ok("Cache-Control: private", "mine")))
         .then(step("GET", "/account/x.css", "").to(ok("Cache-Control: private", "yours")).body("yours"));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "wall time is what is measured here")]
 
+mod attacks;
 mod origin;
 
 use std::fs::{self, File};
