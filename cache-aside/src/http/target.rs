@@ -99,7 +99,9 @@ impl Keys {
             .split('&')
             .filter(|pair| {
                 let name = name(pair);
-                !self.ignored.iter().any(|ignored| **ignored == *name)
+                // For some origins a `;` begins another, which they may look at.
+                let one = !pair.contains(';');
+                !(one && self.ignored.iter().any(|ignored| **ignored == *name))
             })
             .collect();
         if self.sorted {
@@ -267,6 +269,7 @@ mod tests {
         assert_eq!(of("http://h/?b=1&a=2&utm=x&a=1"), "http://h/?a=2&a=1&b=1");
         assert_eq!(of("http://h/?utm=x"), "http://h/");
         assert_eq!(of("http://h/?utmost=x"), "http://h/?utmost=x");
+        assert_eq!(of("http://h/?utm=x;a=1"), "http://h/?utm=x;a=1");
     }
 
     #[test]
