@@ -239,3 +239,45 @@ async fn the_http_layer_counts_each_request_once() {
     let expected = expected.map(|(name, count)| (name.to_owned(), count));
     assert_eq!(series(&snapshotter), BTreeMap::from(expected));
 }
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn what_the_http_cache_lets_go_is_counted() {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty, Full};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let layer = metrics::with_local_recorder(&recorder, || {
+        let builder = cache_aside::http::HttpCacheLayer::builder(1 << 20).name("test");
+        builder.variants(3).unattended(1).build().unwrap()
+    });
+    let service = layer.layer(service_fn(|request: Request<Empty<Bytes>>| async move {
+        if request.uri().path() == "/endless" {
+            pending::<()>().await;
+        }
+        let says = [("cache-control", "max-age=60"), ("vary", "a")];
+        let answer = says.iter().fold(Response::builder(), |all, (n, v)| all.header(*n, *v));
+        Ok::<_, Infallible>(answer.body(Full::<Bytes>::from("one")).unwrap())
+    }));
+    for n in 0..10 {
+        let request = Request::get("http://h/").header("a", n).body(Empty::new()).unwrap();
+        let answer = service.clone().oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+    }
+    for n in 0..3 {
+        let uri = format!("http://h/endless?{n}");
+        let request = Request::get(uri).body(Empty::new()).unwrap();
+        let asked = tokio::time::timeout(SECOND, service.clone().oneshot(request));
+        assert!(asked.await.is_err());
+    }
+    settle().await;
+    let counted = series(&snapshotter);
+    assert_eq!(counted["http_variants_evicted_total"], 7, "{counted:?}");
+    assert_eq!(counted["http_given_up_total"], 2, "{counted:?}");
+}

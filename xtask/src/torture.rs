@@ -47,11 +47,11 @@ const TORTURES: &[Torture] = &[
         needs: &[Need::Redis],
         kind: Kind::Live { test: "cache_aside_redis", words: &[], length: Length::Seconds },
     },
-    Torture {
-        krate: "jwt-refresh",
-        needs: &[],
-        kind: Kind::Fuzz { target: "access_token", seconds: 60 },
-    },
+    fuzzed("cache-aside", "http_cache_control"),
+    fuzzed("cache-aside", "http_dates"),
+    fuzzed("cache-aside", "http_ranges"),
+    fuzzed("cache-aside", "http_structured_fields"),
+    fuzzed("jwt-refresh", "access_token"),
     Torture {
         krate: "rw-split",
         needs: &[Need::Postgres],
@@ -71,6 +71,11 @@ const TORTURES: &[Torture] = &[
         },
     },
 ];
+
+/// A minute of a target of libFuzzer.
+const fn fuzzed(krate: &'static str, target: &'static str) -> Torture {
+    Torture { krate, needs: &[], kind: Kind::Fuzz { target, seconds: 60 } }
+}
 
 /// `[CRATE] [--seconds N]`
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::{AGE, DATE, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::field::split;
 
@@ -43,7 +43,11 @@ pub(super) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime>
     if lines.any(|other| other != first) {
         return None;
     }
-    let text = first.to_str().ok()?;
+    parsed(first)
+}
+
+pub(super) fn parsed(value: &HeaderValue) -> Option<SystemTime> {
+    let text = value.to_str().ok()?;
     httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&cased(text))).ok()
 }
 
@@ -65,8 +69,6 @@ fn cased(date: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use http::HeaderValue;
 
     use super::*;
 
@@ -103,7 +105,15 @@ mod tests {
         ] {
             assert_eq!(date(&headers(&[("date", form)]), &DATE), Some(then()), "{form}");
         }
-        for none in ["0", "-1", "", "Sun, 06 Nov 1994 08:49:37 +0100", "1994-11-06T08:49:37Z"] {
+        for none in [
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sat, 29-Feb-03 08:49:37 GMT",
+            "0",
+            "-1",
+            "",
+            "Sun, 06 Nov 1994 08:49:37 +0100",
+            "1994-11-06T08:49:37Z",
+        ] {
             assert_eq!(date(&headers(&[("date", none)]), &DATE), None, "{none}");
         }
         let other = ("date", "Sun, 06 Nov 1994 08:49:38 GMT");

@@ -4,8 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{
-    AGE, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::field::members;
@@ -53,6 +53,11 @@ impl Block {
         headers
     }
 
+    /// The first of a name.
+    pub(super) fn first(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.fields.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+    }
+
     /// Bytes that it owns.
     pub(super) fn size(&self) -> usize {
         self.bytes + self.fields.len() * size_of::<(HeaderName, HeaderValue)>()
@@ -69,8 +74,9 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = members(headers, &CONNECTION)
             .filter_map(|option| HeaderName::from_bytes(option).ok())
-            // Without it the origin would answer for another host than the key is of.
-            .filter(|name| *name != HOST)
+            // Without the one the origin would answer for another host than the key is of, and
+            // without the other what is private would be anybody's further on.
+            .filter(|name| *name != HOST && *name != CACHE_CONTROL)
             .collect();
         for name in named {
             headers.remove(name);
@@ -82,7 +88,7 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(CONTENT_LENGTH);
     }
     // That trailers are welcome is so as long as they come through.
-    if headers.get(TE).is_some_and(|value| value != "trailers") {
+    if headers.get_all(TE).iter().any(|value| value != "trailers") {
         headers.remove(TE);
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
@@ -128,7 +134,7 @@ mod tests {
     fn what_connection_names_goes_with_it() {
         let mut headers = map(&[
             ("connection", "close, X-One"),
-            ("connection", "x-two, not a name, Host"),
+            ("connection", "x-two, not a name, Host, Cache-Control"),
             ("x-one", "1"),
             ("x-two", "2"),
             ("keep-alive", "timeout=5"),
@@ -139,9 +145,14 @@ mod tests {
             ("host", "h"),
             ("proxy-connection", "keep-alive"),
             ("x-three", "3"),
+            ("cache-control", "private"),
         ]);
         take_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("host", "h"), ("x-three", "3")]));
+        let left = [("host", "h"), ("x-three", "3"), ("cache-control", "private")];
+        assert_eq!(headers, map(&left));
+        let mut headers = map(&[("te", "trailers"), ("te", "gzip")]);
+        take_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
         let trailers = map(&[("te", "trailers")]);
         let mut headers = trailers.clone();
         take_hop_by_hop(&mut headers);

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use http::uri::Scheme;
 use http::{Extensions, HeaderName, Uri};
+use tokio::sync::Semaphore;
 
 use super::core::{Core, Settings};
 use super::entry::{Variants, Wall};
@@ -70,6 +71,7 @@ impl HttpCacheBuilder {
                 disconnected: DAY,
                 keep_stale: DAY,
                 patience: Duration::from_secs(30),
+                unattended: 256,
                 shows_key: false,
                 stores_cookies: true,
             },
@@ -203,6 +205,16 @@ impl HttpCacheBuilder {
         self
     }
 
+    /// How many requests to the inner service go on although nobody waits for them any more, or
+    /// renew what was served stale. By default 256, each for at most a minute until its response
+    /// begins; of more than that those whose client goes end with it, and what is stale is renewed
+    /// by a later request. Those that somebody waits for are not counted: they are bounded
+    /// by whatever bounds the requests.
+    pub fn unattended(mut self, most: usize) -> Self {
+        self.settings.unattended = most;
+        self
+    }
+
     /// Stores no response with `Set-Cookie`. By default one is stored if the origin says
     /// explicitly how long it is fresh (RFC 9111, section 7.3).
     pub fn no_cookies(mut self) -> Self {
@@ -243,6 +255,9 @@ impl HttpCacheBuilder {
         }
         if settings.patience.is_zero() {
             return refuse("collapse_wait", "zero would never wait; leave it out for 30 s");
+        }
+        if settings.unattended > Semaphore::MAX_PERMITS {
+            return refuse("unattended", "it is more than can be counted; try 256");
         }
         for (setting, span) in [
             ("stale_on_disconnect", settings.disconnected),

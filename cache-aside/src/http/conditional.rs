@@ -104,6 +104,10 @@ pub(super) fn is_not_modified(
             .iter()
             .any(|line| list_has(line.as_bytes(), tag));
     }
+    // One of several members is ignored (RFC 9110, section 13.1.3).
+    if request.get_all(IF_MODIFIED_SINCE).iter().count() > 1 {
+        return false;
+    }
     let Some(since) = date(request, &IF_MODIFIED_SINCE) else { return false };
     let modified = if stored.contains_key(LAST_MODIFIED) {
         date(stored, &LAST_MODIFIED)
@@ -124,15 +128,16 @@ pub(super) fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if let Some(tag) = EntityTag::parse(line.as_bytes()) {
         return EntityTag::of(stored).is_some_and(|stored| stored.matches_strongly(tag));
     }
-    let (Some(asked), Some(modified), Some(dated)) =
-        (date(request, &IF_RANGE), date(stored, &LAST_MODIFIED), date(stored, &DATE))
-    else {
-        return false;
-    };
-    // A date is strong if it is at least a second before that of the response (RFC 9110,
-    // section 8.8.2.2).
-    asked == modified
-        && dated.duration_since(modified).is_ok_and(|since| since >= Duration::from_secs(1))
+    let asked = date(request, &IF_RANGE);
+    asked.is_some() && asked == strong_date(stored)
+}
+
+/// `Last-Modified`, if it is a strong validator: at least a second before the `Date` of the
+/// response (RFC 9110, section 8.8.2.2).
+pub(super) fn strong_date(stored: &HeaderMap) -> Option<SystemTime> {
+    let (modified, dated) = (date(stored, &LAST_MODIFIED)?, date(stored, &DATE)?);
+    let since = dated.duration_since(modified).ok()?;
+    (since >= Duration::from_secs(1)).then_some(modified)
 }
 
 /// Leaves in a header section what a 304 has (RFC 9110, section 15.4.5).
@@ -220,6 +225,8 @@ mod tests {
         assert!(not_modified(&since(THEN), &[("date", THEN)]), "without one, when it was made");
         assert!(!not_modified(&since(THEN), &[("date", LATER)]));
         assert!(not_modified(&since(THEN), &[]), "or when it came");
+        let twice = [("if-modified-since", THEN), ("if-modified-since", THEN)];
+        assert!(!not_modified(&twice, &[("last-modified", THEN)]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderName, Uri};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::conditional::if_range_holds;
 use super::directives::RequestDirectives;
@@ -20,6 +21,7 @@ use crate::clock::Tick;
 use crate::engine::Engine;
 use crate::epoch::Stamp;
 use crate::loaded::Loaded;
+use crate::metrics::HttpMetrics;
 
 /// For how long nobody waits for others where the last answer was for one only.
 const UNSHARED: Duration = Duration::from_secs(60);
@@ -43,6 +45,8 @@ pub(super) struct Settings {
     pub(super) disconnected: Duration,
     pub(super) keep_stale: Duration,
     pub(super) patience: Duration,
+    /// How many requests to the origin go on that nobody waits for.
+    pub(super) unattended: usize,
     pub(super) shows_key: bool,
     pub(super) stores_cookies: bool,
 }
@@ -54,6 +58,8 @@ pub(super) struct Core {
     pub(super) purged: Marks,
     pub(super) outdated: Marks,
     pub(super) flights: Arc<Flights>,
+    pub(super) metrics: HttpMetrics,
+    unattended: Arc<Semaphore>,
     unshared: Box<[AtomicU64]>,
     writers: [Mutex<()>; WRITERS],
 }
@@ -84,6 +90,8 @@ impl Core {
         wall: Wall,
     ) -> Self {
         Self {
+            metrics: HttpMetrics::new(&settings.name),
+            unattended: Arc::new(Semaphore::new(settings.unattended)),
             settings,
             engine,
             wall,
@@ -248,12 +256,27 @@ impl Core {
             },
             None => stored,
         };
-        let variants =
+        let (variants, gone) =
             current.with(stored, self.settings.variants, self.settings.uri_limit, |old| {
                 self.standing(&old.head, now).is_some()
                     && !old.useful_for(now, self.settings.keep_stale).is_zero()
             });
+        self.metrics.variants_evicted(gone);
         self.put(target, hash, stamp, now, variants)
+    }
+
+    /// Leave to go on with a request that nobody waits for; none if too many have it.
+    pub(super) fn unattended(&self) -> Option<OwnedSemaphorePermit> {
+        let places = if cfg!(broken = "http_unattended") {
+            Semaphore::new(1).into()
+        } else {
+            Arc::clone(&self.unattended)
+        };
+        let permit = places.try_acquire_owned().ok();
+        if permit.is_none() {
+            self.metrics.given_up();
+        }
+        permit
     }
 
     /// Forgets one response.

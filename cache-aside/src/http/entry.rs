@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, DATE};
 
+use super::age::parsed;
 use super::block::Block;
 use super::conditional::EntityTag;
 use super::content::Content;
@@ -46,6 +47,11 @@ impl Head {
 
     pub(super) fn touch(&self, now: Tick) {
         self.used.store(now, Ordering::Relaxed);
+    }
+
+    /// What its `Date` says, which everything that is stored has.
+    fn dated(&self) -> SystemTime {
+        self.fields.first(&DATE).and_then(parsed).unwrap_or(self.received_at)
     }
 
     fn size(&self) -> usize {
@@ -113,7 +119,7 @@ impl Stored {
     }
 }
 
-/// What is stored under one URI: the oldest first.
+/// What is stored under one URI: the oldest first, by its `Date`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variants {
     pub(super) list: Box<[Stored]>,
@@ -126,14 +132,14 @@ impl Variants {
 
     /// The list with `new` in place of what was there for the same requests. Of more than
     /// `most`, or more than so many bytes, those that were not used for the longest time go: no
-    /// client makes a URI too large to be kept by asking for variants.
+    /// client makes a URI too large to be kept by asking for variants. How many went so.
     pub(super) fn with(
         &self,
         new: Stored,
         most: usize,
         bytes: u64,
         still_good: impl Fn(&Stored) -> bool,
-    ) -> Self {
+    ) -> (Self, u64) {
         let others = self.list.iter();
         let mut list: Vec<Stored> = others
             .filter(|old| old.head.selection != new.head.selection && still_good(old))
@@ -141,12 +147,16 @@ impl Variants {
             .collect();
         let used = |stored: &Stored| stored.head.used.load(Ordering::Relaxed);
         let mut size = new.size() + list.iter().map(Stored::size).sum::<usize>();
+        let mut gone = 0;
         while list.len() >= most.max(1) || size as u64 > bytes {
             let Some(oldest) = (0..list.len()).min_by_key(|at| used(&list[*at])) else { break };
             size -= list.remove(oldest).size();
+            gone += 1;
         }
-        list.push(new);
-        Self { list: list.into() }
+        let dated = new.head.dated();
+        let older = list.iter().rposition(|old| old.head.dated() <= dated);
+        list.insert(older.map_or(0, |at| at + 1), new);
+        (Self { list: list.into() }, gone)
     }
 
     pub(super) fn without(&self, gone: &Stored) -> Self {
@@ -228,19 +238,19 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let none = Variants::default();
-        let two = none.with(stored("x", 5), 2, u64::MAX, |_| true).with(
-            stored("y", 3),
-            2,
-            u64::MAX,
-            |_| true,
-        );
-        assert_eq!(all(&two), [5, 3]);
-        assert_eq!(all(&two.with(stored("x", 9), 2, u64::MAX, |_| true)), [3, 9]);
-        assert_eq!(all(&two.with(stored("z", 9), 2, u64::MAX, |_| true)), [5, 9]);
-        assert_eq!(all(&two.with(stored("z", 9), 9, u64::MAX, |_| false)), [9]);
+        let (one, _) = none.with(stored("x", 5), 2, u64::MAX, |_| true);
+        let (two, gone) = one.with(stored("y", 3), 2, u64::MAX, |_| true);
+        assert_eq!((all(&two), gone), (vec![5, 3], 0));
+        let with = |new, most, bytes, good: bool| {
+            let (variants, gone) = two.with(new, most, bytes, |_| good);
+            (all(&variants), gone)
+        };
+        assert_eq!(with(stored("x", 9), 2, u64::MAX, true), (vec![3, 9], 0));
+        assert_eq!(with(stored("z", 9), 2, u64::MAX, true), (vec![5, 9], 1));
+        assert_eq!(with(stored("z", 9), 9, u64::MAX, false), (vec![9], 0));
         let small = two.list[0].size() as u64;
-        assert_eq!(all(&two.with(stored("z", 9), 9, 2 * small, |_| true)), [5, 9]);
-        assert_eq!(all(&two.with(stored("z", 9), 9, 0, |_| true)), [9], "what is new stays");
+        assert_eq!(with(stored("z", 9), 9, 2 * small, true), (vec![5, 9], 1));
+        assert_eq!(with(stored("z", 9), 9, 0, true), (vec![9], 2), "what is new stays");
         assert_eq!(all(&two.without(&two.list[0])), [3]);
         assert!(two.size() > 2 * size_of::<Head>());
     }

@@ -1,8 +1,9 @@
 //! Asking the origin, in a task of its own: who waits for the answer may go.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{
@@ -11,7 +12,7 @@ use http::header::{
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tower_service::Service;
 
 use super::age::Exchange;
@@ -20,13 +21,13 @@ use super::body::Body;
 use super::core::{Before, Core};
 use super::directives::RequestDirectives;
 use super::entry::Stored;
-use super::file::{Filing, Offer, offer};
+use super::file::{Filing, Offer, Renewed, offer, renewed};
 use super::flights::{Landed, Lead};
 use super::reuse::Failure;
 use super::serve::{self, Ask};
 use super::status::{Forward, Status};
 use super::target::Target;
-use super::update::is_about;
+use super::update::{About, about};
 use crate::error::BoxError;
 
 /// A request that nobody waits for any more is given up after this long.
@@ -90,11 +91,13 @@ impl Plan {
     }
 }
 
-/// Asks the origin, answers who asked, all who wait, and stores what may be stored.
+/// Asks the origin, answers who asked, all who wait, and stores what may be stored. When nobody
+/// waits it goes on with leave only, which it may have from the beginning.
 pub(super) async fn run<S, B, R>(
     errand: Errand<S, B>,
-    reply: Option<Reply<R, S::Error>>,
+    mut reply: Option<Reply<R, S::Error>>,
     lead: Option<Lead>,
+    mut unattended: Option<OwnedSemaphorePermit>,
 ) where
     S: Service<Request<B>, Response = Response<R>>,
     R: HttpBody,
@@ -108,20 +111,55 @@ pub(super) async fn run<S, B, R>(
         service.call(request).await
     });
     let answer = loop {
-        if let Ok(answer) = tokio::time::timeout(ABANDONED, call.as_mut()).await {
+        if let Some(answer) = attended(call.as_mut(), &mut reply, lead.as_ref()).await {
             break answer;
         }
-        let asker = reply.as_ref().is_some_and(|reply| !reply.is_closed());
-        if !asker && !lead.as_ref().is_some_and(Lead::is_awaited) {
+        if unattended.is_none() {
+            unattended = core.unattended();
+        }
+        if unattended.is_some()
+            && let Ok(answer) = tokio::time::timeout(ABANDONED, call.as_mut()).await
+        {
+            break answer;
+        }
+        let awaited = lead.as_ref().is_some_and(Lead::is_awaited);
+        if unattended.is_none() || !awaited {
+            if let Some(lead) = lead {
+                // Nothing has failed: who joins it at this moment asks by himself.
+                lead.land(Landed::Unshared);
+            }
             return;
         }
     };
     let exchange = Exchange { sent, received: core.time() };
-    let fetched = Fetched { core: &core, plan: &plan, exchange, reply, lead };
+    let fetched = Fetched { core: &core, plan: &plan, exchange, reply, lead, unattended };
     match answer {
         Ok(response) => fetched.arrived(response).await,
         Err(error) => fetched.failed(error),
     }
+}
+
+/// What comes of a call; nothing if before that nobody waits for it any more.
+async fn attended<F: Future, R, E>(
+    mut call: Pin<&mut F>,
+    reply: &mut Option<Reply<R, E>>,
+    lead: Option<&Lead>,
+) -> Option<F::Output> {
+    let mut deserted = pin!(async {
+        if let Some(reply) = reply {
+            reply.closed().await;
+        }
+        if let Some(lead) = lead {
+            lead.deserted().await;
+        }
+    });
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        deserted.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 struct Fetched<'f, R, E> {
@@ -130,6 +168,7 @@ struct Fetched<'f, R, E> {
     exchange: Exchange,
     reply: Option<Reply<R, E>>,
     lead: Option<Lead>,
+    unattended: Option<OwnedSemaphorePermit>,
 }
 
 impl<R, E> Fetched<'_, R, E>
@@ -190,7 +229,8 @@ where
         };
         self.core.mark_shared(*hash);
         let filing = Filing::new(Arc::new(head), self.core.settings.entry_limit)
-            .replacing(self.plan.stale.clone());
+            .replacing(self.plan.stale.clone())
+            .unattended(self.unattended.take());
         let reader = filing.stream.reader().expect("nothing of it has come yet");
         // They do not come through.
         parts.headers.remove(TRAILER);
@@ -206,20 +246,29 @@ where
     /// The origin says that what is stored is still good.
     fn validated(self, mut parts: Parts, stale: &Stored) {
         let Plan { target, hash, before, .. } = self.plan;
-        let stored = stale.head.fields.to_map();
-        if !is_about(&stored, &parts.headers) {
-            self.core.forget(target, *hash, stale);
-            self.land(Landed::Unshared);
-            let detail = Some("validated-another");
-            let answered = Some(parts.status);
-            let said = Status { detail, ..self.plan.status(self.core, answered) };
-            let answer = serve::own(StatusCode::BAD_GATEWAY, &said, self.core.name());
-            return self.send(Ok(answer));
+        let mut said = self.plan.status(self.core, Some(parts.status));
+        match about(&stale.head.fields.to_map(), &parts.headers) {
+            About::Stored => {}
+            About::StoredWeakly => drop(parts.headers.remove(ETAG)),
+            About::Equivalent => {
+                self.land(Landed::Unshared);
+                said.detail = Some("validated-weakly");
+                let now = self.core.now();
+                let answer = serve::stored(stale, self.plan.ask(), now, said, self.core.name());
+                return self.send(Ok(answer));
+            }
+            About::Another => {
+                self.core.forget(target, *hash, stale);
+                self.land(Landed::Unshared);
+                said.detail = Some("validated-another");
+                let answer = serve::own(StatusCode::BAD_GATEWAY, &said, self.core.name());
+                return self.send(Ok(answer));
+            }
         }
         if !parts.headers.contains_key(DATE) {
             parts.headers.insert(DATE, date_of(self.exchange.received));
         }
-        let renewed = super::file::renewed(
+        let Renewed { head, refusal } = renewed(
             self.core,
             Offer {
                 target,
@@ -234,27 +283,25 @@ where
                 length: None,
                 part: stale.head.part,
             },
-            &stored,
+            stale,
         );
         let now = self.core.now();
-        let mut said = self.plan.status(self.core, Some(parts.status));
-        let answer = match renewed {
-            Ok(head) => {
-                let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+        let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+        match refusal {
+            None => {
                 said.stored =
                     self.core.keep(target, *hash, before.stamp, stored.clone(), Some(stale));
                 self.land(Landed::Validated(stored.clone()));
-                serve::stored(&stored, self.plan.ask(), now, said, self.core.name())
             }
-            Err(refusal) => {
+            Some(refusal) => {
                 if refusal.is_of_response() {
                     self.core.forget(target, *hash, stale);
                 }
                 self.land(Landed::Unshared);
                 said.detail = Some(refusal.token());
-                serve::stored(stale, self.plan.ask(), now, said, self.core.name())
             }
-        };
+        }
+        let answer = serve::stored(&stored, self.plan.ask(), now, said, self.core.name());
         self.send(Ok(answer));
     }
 

@@ -48,6 +48,40 @@ pub(super) fn parameter(member: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// The words of a member that is neither `name` nor `name=value` with a token or a quoted
+/// string that ends: what its writer may have meant by it. None of one that is well formed.
+pub(super) fn words(member: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let malformed = !is_well_formed(member);
+    let separates = |byte: &u8| matches!(byte, b',' | b';' | b'=' | b'"' | b' ' | b'\t');
+    member.split(separates).filter(move |word| malformed && !word.is_empty())
+}
+
+fn is_well_formed(member: &[u8]) -> bool {
+    let (name, value) = parameter(member);
+    let quoted = |value: &[u8]| {
+        let mut inner = value[1..].iter();
+        while let Some(byte) = inner.next() {
+            match byte {
+                b'"' => return inner.as_slice().is_empty(),
+                b'\\' => drop(inner.next()),
+                _ => {}
+            }
+        }
+        false
+    };
+    is_token(name)
+        && value.is_none_or(|value| {
+            if value.starts_with(b"\"") { quoted(value) } else { is_token(value) }
+        })
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    let special = b"!#$%&'*+-.^_`|~";
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || special.contains(byte))
+}
+
 /// What a token or a quoted string says. A quoted string that does not end says what is there.
 pub(super) fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     let Some(inner) = value.strip_prefix(b"\"") else { return Cow::Borrowed(value) };
@@ -117,6 +151,18 @@ mod tests {
         assert_eq!(parameter(b"public"), (&b"public"[..], None));
         assert_eq!(parameter(b"a=b=c"), (&b"a"[..], Some(&b"b=c"[..])));
         assert_eq!(parameter(b"=b"), (&b""[..], Some(&b"b"[..])));
+    }
+
+    #[test]
+    fn only_what_is_malformed_has_words() {
+        let of = |member| words(member).collect::<Vec<_>>();
+        for member in [&b"a"[..], b"a=b", br#"a="b, c""#, br#"a="\"""#, br#"a="""#] {
+            assert!(of(member).is_empty(), "{:?}", std::str::from_utf8(member));
+        }
+        assert_eq!(of(b"a; b"), [b"a", b"b"]);
+        assert_eq!(of(br#"x="a, b c"#), [b"x", b"a", b"b", b"c"]);
+        assert_eq!(of(br#"x="a"b"#), [b"x", b"a", b"b"]);
+        assert_eq!(of(b"a=b;c"), [b"a", b"b", b"c"]);
     }
 
     proptest! {

@@ -4,12 +4,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
 use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as HttpBody;
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::age::{Exchange, initial_age};
 use super::block::{Block, take_unstorable};
@@ -19,7 +21,7 @@ use super::core::{Before, Core};
 use super::directives::{Fields, RequestDirectives, ResponseDirectives};
 use super::entry::{Head, Stored};
 use super::groups::{CACHE_GROUPS, names};
-use super::lifetime::lifetime;
+use super::lifetime::{Lifetime, lifetime};
 use super::marks::Moment;
 use super::range::Part;
 use super::reuse::Terms;
@@ -55,27 +57,37 @@ pub(super) struct Offer<'o> {
 
 /// What is to be stored of it beside its content, or why nothing is.
 pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
+    let read = Read::of(core, &offer);
+    let selection = judge(core, &offer, &read)?;
+    Ok(read.head(core, &offer, selection))
+}
+
+/// What a response says of itself.
+struct Read {
+    said: ResponseDirectives,
+    lifetime: Lifetime,
+    part: Option<Part>,
+}
+
+/// By which requests it was chosen, if it may be stored.
+fn judge(core: &Core, offer: &Offer<'_>, read: &Read) -> Result<Selection, Refusal> {
     let settings = &core.settings;
-    let Offer { target, headers, status, exchange, .. } = offer;
-    let said = ResponseDirectives::of(headers, &settings.targets);
-    let lifetime = lifetime(status, headers, &said, exchange.received, settings.heuristic);
-    let part = offer.part.or_else(|| {
-        let asked = status == StatusCode::PARTIAL_CONTENT && offer.client.contains_key(RANGE);
-        asked.then(|| Part::of(headers)).flatten()
-    });
-    let named = headers.get(CONTENT_LOCATION);
+    let headers = offer.headers;
+    let mut named = headers.get_all(CONTENT_LOCATION).iter();
+    let named = named.next().filter(|_| named.next().is_none());
     storable(&Candidate {
         method: offer.method,
         request: offer.client,
         asked: offer.asked,
-        status,
+        status: offer.status,
         headers,
-        said: &said,
-        lifetime,
+        said: &read.said,
+        lifetime: read.lifetime,
         at_target: named.is_some_and(|named| {
-            settings.keys.resolve(target, named.as_bytes()).as_ref() == Some(target)
+            let named = settings.keys.resolve(offer.target, named.as_bytes());
+            named.as_ref() == Some(offer.target)
         }),
-        part,
+        part: read.part,
     })?;
     if !settings.stores_cookies && headers.contains_key(http::header::SET_COOKIE) {
         return Err(Refusal::Cookie);
@@ -86,50 +98,80 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
     if length > settings.entry_limit {
         return Err(Refusal::TooLarge);
     }
-    let initial_age = initial_age(headers, exchange);
-    let mut kept = headers.clone();
-    take_unstorable(&mut kept);
-    if part.is_some() {
-        kept.remove(CONTENT_RANGE);
-        kept.remove(CONTENT_LENGTH);
+    Ok(selection)
+}
+
+impl Read {
+    fn of(core: &Core, offer: &Offer<'_>) -> Self {
+        let settings = &core.settings;
+        let Offer { status, headers, exchange, .. } = *offer;
+        let said = ResponseDirectives::of(headers, &settings.targets);
+        let received = exchange.received;
+        let lifetime = lifetime(status, headers, &said, received, settings.heuristic);
+        let part = offer.part.or_else(|| {
+            let asked =
+                status == StatusCode::PARTIAL_CONTENT && offer.client.contains_key(RANGE);
+            asked.then(|| Part::of(headers)).flatten()
+        });
+        Self { said, lifetime, part }
     }
-    // Sections 5.2.2.4 and 5.2.2.7: not stored, or not used without asking, which is as good.
-    for restricted in [&said.private, &said.no_cache] {
-        if let Fields::Named(names) = restricted {
-            names.iter().for_each(|name| drop(kept.remove(name)));
+
+    fn head(self, core: &Core, offer: &Offer<'_>, selection: Selection) -> Head {
+        let Self { said, lifetime, part } = self;
+        let mut kept = offer.headers.clone();
+        take_unstorable(&mut kept);
+        if part.is_some() {
+            kept.remove(CONTENT_RANGE);
+            kept.remove(CONTENT_LENGTH);
+        }
+        // Sections 5.2.2.4 and 5.2.2.7: not stored, or not used without asking, which is as
+        // good.
+        for restricted in [&said.private, &said.no_cache] {
+            if let Fields::Named(names) = restricted {
+                names.iter().for_each(|name| drop(kept.remove(name)));
+            }
+        }
+        Head {
+            status: offer.status,
+            fields: Block::new(&kept),
+            terms: Terms::new(&said, lifetime.span()),
+            selection,
+            part,
+            initial_age: initial_age(offer.headers, offer.exchange),
+            received: core.now(),
+            received_at: offer.exchange.received,
+            marks: core.marks(offer.target, &names(offer.headers, &CACHE_GROUPS)),
+            since: offer.before.since,
+            fresh_since: offer.fresh_since,
+            used: AtomicU64::new(core.now()),
         }
     }
-    Ok(Head {
-        status,
-        fields: Block::new(&kept),
-        terms: Terms::new(&said, lifetime.span()),
-        selection,
-        part,
-        initial_age,
-        received: core.now(),
-        received_at: exchange.received,
-        marks: core.marks(target, &names(headers, &CACHE_GROUPS)),
-        since: offer.before.since,
-        fresh_since: offer.fresh_since,
-        used: AtomicU64::new(core.now()),
-    })
+}
+
+/// What is stored, with the fields of an update.
+pub(super) struct Renewed {
+    pub(super) head: Head,
+    /// Why it is not to be stored so, but is good for the one answer.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// What is stored with the fields of a 304, or of a HEAD, which are those that are offered.
-pub(super) fn renewed(
-    core: &Core,
-    offered: Offer<'_>,
-    stored: &HeaderMap,
-) -> Result<Head, Refusal> {
+pub(super) fn renewed(core: &Core, offered: Offer<'_>, stored: &Stored) -> Renewed {
     let mut update = offered.headers.clone();
     // It says how old the update is, and is not stored.
     let age = update.remove(http::header::AGE);
     take_unstorable(&mut update);
-    let mut headers = updated(stored, &update);
+    let mut headers = updated(&stored.head.fields.to_map(), &update);
     if let Some(age) = age {
         headers.insert(http::header::AGE, age);
     }
-    offer(core, Offer { headers: &headers, ..offered })
+    let offered = Offer { headers: &headers, ..offered };
+    let read = Read::of(core, &offered);
+    let (selection, refusal) = match judge(core, &offered, &read) {
+        Ok(selection) => (selection, None),
+        Err(refusal) => (stored.head.selection.clone(), Some(refusal)),
+    };
+    Renewed { head: read.head(core, &offered, selection), refusal }
 }
 
 /// A length that is said once, or always the same.
@@ -147,11 +189,17 @@ pub(super) struct Filing {
     pub(super) head: Arc<Head>,
     pub(super) stream: Arc<Stream>,
     replaced: Option<Stored>,
+    unattended: Option<OwnedSemaphorePermit>,
 }
 
 impl Filing {
     pub(super) fn new(head: Arc<Head>, limit: u64) -> Self {
-        Self { head, stream: Stream::new(limit), replaced: None }
+        Self { head, stream: Stream::new(limit), replaced: None, unattended: None }
+    }
+
+    /// It has leave to go on when nobody reads it.
+    pub(super) fn unattended(self, leave: Option<OwnedSemaphorePermit>) -> Self {
+        Self { unattended: leave, ..self }
     }
 
     /// In place of what the origin was asked about.
@@ -175,13 +223,13 @@ impl Filing {
         R: HttpBody,
         R::Error: Into<BoxError>,
     {
-        let Self { head, stream, replaced } = self;
+        let Self { head, stream, replaced, unattended } = self;
         let ends = Ends(Arc::clone(&stream));
         let length = match head.part {
             Some(part) => Some(part.span.len()),
             None => content_length(&head.fields.to_map()),
         };
-        let end = match read(body, &stream).await {
+        let end = match read(core, body, &stream, unattended).await {
             Ok(came) => match length {
                 Some(length) if length != came && may_have_content(head.status) => {
                     Err(BodyError::short())
@@ -203,7 +251,12 @@ impl Filing {
 }
 
 /// How many bytes came.
-async fn read<R>(body: R, stream: &Stream) -> Result<u64, BodyError>
+async fn read<R>(
+    core: &Core,
+    body: R,
+    stream: &Stream,
+    mut unattended: Option<OwnedSemaphorePermit>,
+) -> Result<u64, BodyError>
 where
     R: HttpBody,
     R::Error: Into<BoxError>,
@@ -220,8 +273,13 @@ where
             }
             Demand::None => return Err(BodyError::gone()),
         }
-        let frame = match tokio::time::timeout(IDLE, frame(body.as_mut())).await {
-            Ok(frame) => frame,
+        let deserted = (unattended.is_none()).then_some(stream);
+        let frame = match tokio::time::timeout(IDLE, frame(body.as_mut(), deserted)).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                unattended = Some(core.unattended().ok_or_else(BodyError::gone)?);
+                continue;
+            }
             Err(_) if stream.has_readers() => continue,
             Err(_) => return Err(BodyError::gone()),
         };
@@ -242,10 +300,20 @@ where
     }
 }
 
-async fn frame<R: HttpBody>(
-    mut body: Pin<&mut R>,
-) -> Option<Result<http_body::Frame<R::Data>, R::Error>> {
-    poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+type Next<R> = Option<Result<Frame<<R as HttpBody>::Data>, <R as HttpBody>::Error>>;
+
+/// The next frame; nothing if before it nobody reads the stream any more.
+async fn frame<R: HttpBody>(mut body: Pin<&mut R>, stream: Option<&Stream>) -> Option<Next<R>> {
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+            return Poll::Ready(Some(frame));
+        }
+        match stream {
+            Some(stream) => stream.poll_deserted(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Ends a stream whose task is dropped.

@@ -125,6 +125,11 @@ impl Lead {
         self.flight.landed.send_replace(Some(landed));
     }
 
+    /// Ends as soon as nobody waits.
+    pub(super) async fn deserted(&self) {
+        self.flight.landed.closed().await;
+    }
+
     pub(super) fn is_awaited(&self) -> bool {
         self.flight.landed.receiver_count() > 0
     }

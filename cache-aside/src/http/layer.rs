@@ -29,8 +29,8 @@ use super::service::HttpCache;
 ///
 /// - A GET goes to the inner service once, however many ask at the same time: all of them read
 ///   the response as it comes, where it may be shared. It runs in a Tokio task of its own,
-///   which goes on when who asked has gone; it ends when nobody waits for it for some seconds,
-///   or the content has come.
+///   which goes on when who asked has gone; it ends when nobody waits for it for a minute, when
+///   too many [such](HttpCacheBuilder::unattended) go on already, or the content has come.
 /// - Under stale-while-revalidate a stale response is revalidated in such a task, too.
 /// - Every service made by the layer, or its clones, shares one store.
 ///

@@ -4,6 +4,9 @@ mod age;
 mod block;
 mod body;
 mod builder;
+#[cfg(any(test, feature = "test-util"))]
+#[doc(hidden)]
+pub mod checks;
 mod conditional;
 mod content;
 mod core;

@@ -16,7 +16,7 @@ use super::core::{Before, Core, Mark};
 use super::directives::RequestDirectives;
 use super::entry::Stored;
 use super::fetch::{Answer, date_of};
-use super::file::{Filing, Offer, offer, renewed};
+use super::file::{Filing, Offer, Renewed, offer, renewed};
 use super::groups::{CACHE_GROUP_INVALIDATION, names};
 use super::status::{Forward, Status};
 use super::target::Target;
@@ -135,14 +135,19 @@ impl Head {
             length: None,
             part: stored.head.part,
         };
-        match renewed(core, offered, &old) {
-            Ok(head) => {
+        let Renewed { head, refusal } = renewed(core, offered, stored);
+        match refusal {
+            None => {
                 let content = stored.content.clone();
                 let renewed = Stored { head: Arc::new(head), content };
                 let stamp = self.before.stamp;
                 core.keep(&self.target, self.hash, stamp, renewed, Some(stored));
             }
-            Err(_) => core.forget(&self.target, self.hash, stored),
+            Some(refusal) if refusal.is_of_response() => {
+                core.forget(&self.target, self.hash, stored);
+            }
+            // It is for the one who asked, and says nothing of what is for all.
+            Some(_) => {}
         }
     }
 }

@@ -42,10 +42,13 @@ pub(super) fn stored<B>(
         Some(part) => (part.total, part.span.first),
         None => (content.len(), 0),
     };
-    let asks_for_part = ask.method == Method::GET
-        && (head.status == StatusCode::OK || head.part.is_some())
-        && ask.headers.contains_key(RANGE)
-        && if_range_holds(ask.headers, &headers);
+    // A part was chosen for what is asked, and is never sent as if it were the whole.
+    let may_be_part = || {
+        head.part.is_some()
+            || head.status == StatusCode::OK && if_range_holds(ask.headers, &headers)
+    };
+    let asks_for_part =
+        ask.method == Method::GET && ask.headers.contains_key(RANGE) && may_be_part();
     if asks_for_part {
         match ranges(ask.headers, total) {
             Ranges::Whole => {}

@@ -29,9 +29,9 @@ use crate::metrics::Request as Counted;
 /// # Readiness
 ///
 /// *Deferred*: always ready, so that a hit never queues behind a busy origin. What goes to the
-/// inner service readies a clone of it. Nothing here bounds how many requests for different
-/// URIs are under way at a time: put a limit on the inner service for that, or above this one
-/// for all requests.
+/// inner service readies a clone of it. At most one request to it is under way for each that
+/// waits here, and [`unattended`](super::HttpCacheBuilder::unattended) ones for which nobody
+/// does: put a limit on the inner service for less, or above this one for all requests.
 ///
 /// # Errors
 ///
@@ -248,13 +248,13 @@ impl<S> HttpCache<S> {
     {
         let core = &self.core;
         let runtime = Handle::try_current().ok().or_else(|| core.engine.runtime.clone());
-        let (Some(runtime), Joined::Leads(lead)) = (runtime, join(core, &plan, values)) else {
-            return;
-        };
+        // With leave first: who joins it waits for something that is done.
+        let (Some(runtime), Some(leave)) = (runtime, core.unattended()) else { return };
+        let Joined::Leads(lead) = join(core, &plan, values) else { return };
         *request.method_mut() = Method::GET;
         let core = Arc::clone(core);
         let errand = Errand { core, service: self.inner.clone(), request, plan };
-        runtime.spawn(fetch::run(errand, None, Some(lead)));
+        runtime.spawn(fetch::run(errand, None, Some(lead), Some(leave)));
     }
 }
 
@@ -322,7 +322,7 @@ where
     core.engine.metrics.request(Counted::Miss);
     let target = errand.plan.target.clone();
     let (reply, answer) = oneshot::channel();
-    runtime.spawn(fetch::run(errand, Some(reply), lead));
+    runtime.spawn(fetch::run(errand, Some(reply), lead, None));
     match answer.await {
         Ok(answer) => answer,
         // Its task has panicked, or its runtime was shut down.

@@ -39,6 +39,8 @@ struct State {
     end: Option<Result<(), BodyError>>,
     readers: Vec<Option<Progress>>,
     source: Option<Waker>,
+    /// Who is to know when nobody reads any more.
+    deserted: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,6 +143,16 @@ impl Stream {
             state.end = Some(end);
         }
         state.wake_readers();
+    }
+
+    /// Ready when nobody reads it.
+    pub(super) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.readers().next().is_none() {
+            return Poll::Ready(());
+        }
+        state.deserted = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     pub(super) fn has_readers(&self) -> bool {
@@ -246,6 +258,11 @@ impl Drop for Reader {
         state.readers[self.place] = None;
         state.forget();
         state.wake_source();
+        if state.readers().next().is_none()
+            && let Some(waker) = state.deserted.take()
+        {
+            waker.wake();
+        }
     }
 }
 
@@ -344,6 +361,20 @@ mod tests {
         assert_eq!(demand(&stream), Poll::Ready(Demand::More));
         drop(fast);
         assert_eq!(demand(&stream), Poll::Ready(Demand::None));
+    }
+
+    #[test]
+    fn it_is_deserted_when_the_last_reader_goes() {
+        let deserted =
+            |stream: &Stream| stream.poll_deserted(&mut Context::from_waker(Waker::noop()));
+        let stream = Stream::new(100);
+        let (first, second) = (stream.reader().unwrap(), stream.reader().unwrap());
+        drop(first);
+        assert!(deserted(&stream).is_pending());
+        drop(second);
+        assert!(deserted(&stream).is_ready());
+        let _third = stream.reader().unwrap();
+        assert!(deserted(&stream).is_pending());
     }
 
     #[test]

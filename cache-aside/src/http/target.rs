@@ -28,8 +28,12 @@ pub(super) struct Target {
 
 impl Keys {
     /// That of a request. None if it cannot be told: without a host, with two, with one that
-    /// contradicts the URI, with user information.
+    /// contradicts the URI, with user information, with a host alone for a URI: that is for
+    /// CONNECT, and a router may take it for another path than `/`.
     pub(super) fn of_request(&self, uri: &Uri, headers: &HeaderMap) -> Option<Target> {
+        if uri.scheme().is_none() && uri.authority().is_some() {
+            return None;
+        }
         let scheme = uri.scheme_str().unwrap_or(self.scheme);
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
@@ -95,7 +99,9 @@ impl Keys {
             .split('&')
             .filter(|pair| {
                 let name = name(pair);
-                !self.ignored.iter().any(|ignored| **ignored == *name)
+                // For some origins a `;` begins another, which they may look at.
+                let one = !pair.contains(';');
+                !(one && self.ignored.iter().any(|ignored| **ignored == *name))
             })
             .collect();
         if self.sorted {
@@ -253,7 +259,7 @@ mod tests {
         assert_eq!(of("http://a/", &["b"]), None, "the one contradicts the other");
         assert_eq!(of("http://a/", &["a:81"]), None);
         assert_eq!(of("*", &["h"]), None);
-        assert_eq!(of("h:80", &["h:80"]), Some("http://h/".to_owned()));
+        assert_eq!(of("h:80", &["h:80"]), None);
     }
 
     #[test]
@@ -263,6 +269,7 @@ mod tests {
         assert_eq!(of("http://h/?b=1&a=2&utm=x&a=1"), "http://h/?a=2&a=1&b=1");
         assert_eq!(of("http://h/?utm=x"), "http://h/");
         assert_eq!(of("http://h/?utmost=x"), "http://h/?utmost=x");
+        assert_eq!(of("http://h/?utm=x;a=1"), "http://h/?utm=x;a=1");
     }
 
     #[test]

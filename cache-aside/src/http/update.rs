@@ -5,7 +5,7 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, LAST_MODIFIED,
 };
 
-use super::conditional::EntityTag;
+use super::conditional::{EntityTag, strong_date};
 
 /// The stored fields with those of an update in place of their own. What describes the content
 /// that is stored stays, since that stays, too.
@@ -23,23 +23,41 @@ pub(super) fn updated(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Whether a 304 is about what is stored: a validator that it has is the same there. One
-/// without any is about what was asked for.
-pub(super) fn is_about(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
-    if not_modified.contains_key(ETAG) {
-        let (Some(new), Some(old)) = (EntityTag::of(not_modified), EntityTag::of(stored))
-        else {
-            // What cannot be read was sent as it is, and is compared so.
-            return same(stored, not_modified, &ETAG);
-        };
-        // A strong one is of what is stored only if that is strong, too.
-        return if new.is_strong() {
-            new.matches_strongly(old)
-        } else {
-            new.matches_weakly(old)
-        };
+/// What a 304 is about (RFC 9111, section 4.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// What is stored, which is updated.
+    Stored,
+    /// The same, whose tag is weak, and stays so: where a server compresses, its 304 has the tag
+    /// of what is not compressed.
+    StoredWeakly,
+    /// Something that means the same as what is stored: that is good, and is not updated.
+    Equivalent,
+    Another,
+}
+
+/// A 304 is about what is stored if a validator that it has is the same there. One without any
+/// is about what was asked for.
+pub(super) fn about(stored: &HeaderMap, not_modified: &HeaderMap) -> About {
+    let is = |same: bool| if same { About::Stored } else { About::Another };
+    if !not_modified.contains_key(ETAG) {
+        return is(same(stored, not_modified, &LAST_MODIFIED));
     }
-    same(stored, not_modified, &LAST_MODIFIED)
+    let (Some(new), Some(old)) = (EntityTag::of(not_modified), EntityTag::of(stored)) else {
+        // What cannot be read was sent as it is, and is compared so.
+        return is(same(stored, not_modified, &ETAG));
+    };
+    if !new.matches_weakly(old) {
+        return About::Another;
+    }
+    if !new.is_strong() || old.is_strong() {
+        return About::Stored;
+    }
+    // A strong tag is of what is stored only if that is strong, too; a date may be both's.
+    let dated = not_modified.contains_key(LAST_MODIFIED)
+        && strong_date(stored).is_some()
+        && same(stored, not_modified, &LAST_MODIFIED);
+    if dated { About::StoredWeakly } else { About::Equivalent }
 }
 
 /// Whether a HEAD describes what is stored (section 4.3.5).
@@ -100,6 +118,11 @@ mod tests {
     #[test]
     fn a_304_of_something_else_is_not_taken() {
         let stored = map(&[("etag", "\"a\""), ("last-modified", "x")]);
+        let is_about = |stored: &HeaderMap, new: &HeaderMap| match about(stored, new) {
+            About::Stored => true,
+            About::Another => false,
+            other => panic!("{other:?}"),
+        };
         let about = |pairs: &[(&'static str, &str)]| is_about(&stored, &map(pairs));
         assert!(about(&[]));
         assert!(about(&[("etag", "\"a\"")]));
@@ -111,6 +134,20 @@ mod tests {
         assert!(!about(&[("last-modified", "y")]));
         assert!(is_about(&map(&[("etag", "odd")]), &map(&[("etag", "odd")])));
         assert!(!is_about(&map(&[]), &map(&[("etag", "\"a\"")])));
+    }
+
+    #[test]
+    fn a_strong_tag_does_not_make_a_weak_one_strong() {
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let dated = ("date", "Sun, 06 Nov 1994 08:49:38 GMT");
+        let strong = ("etag", "\"a\"");
+        let stored = map(&[("etag", "W/\"a\""), modified, dated]);
+        assert_eq!(about(&stored, &map(&[strong])), About::Equivalent);
+        assert_eq!(about(&stored, &map(&[strong, modified])), About::StoredWeakly);
+        assert_eq!(about(&stored, &map(&[strong, ("last-modified", "x")])), About::Equivalent);
+        assert_eq!(about(&stored, &map(&[("etag", "\"b\""), modified])), About::Another);
+        let same_second = map(&[("etag", "W/\"a\""), modified, ("date", modified.1)]);
+        assert_eq!(about(&same_second, &map(&[strong, modified])), About::Equivalent);
     }
 
     #[test]

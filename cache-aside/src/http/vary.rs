@@ -89,7 +89,8 @@ impl Selection {
 
 /// A field in a form that is the same for what means the same: lines as one list, without
 /// white space that means nothing; for those whose members are alternatives with weights,
-/// in small letters and without an order.
+/// in small letters and without an order. Languages keep theirs: of those that weigh the same
+/// many servers take the first (RFC 9110, section 12.5.4).
 fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
     let mut lines = request.get_all(name).iter();
     let first = lines.next()?;
@@ -98,7 +99,9 @@ fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
     }
     if [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
         let mut alternatives: Vec<Vec<u8>> = members(request, name).map(alternative).collect();
-        alternatives.sort_unstable();
+        if *name != ACCEPT_LANGUAGE {
+            alternatives.sort_unstable();
+        }
         return Some(alternatives.join(&b","[..]).into());
     }
     let mut value = first.as_bytes().trim_ascii().to_vec();
@@ -200,11 +203,14 @@ mod tests {
     fn alternatives_have_no_order_and_no_case() {
         for (name, one, other) in [
             ("accept-encoding", "gzip, br", "BR,gzip"),
-            ("accept-language", "de, en;q=0.5", "en ; Q=0.5 , DE"),
+            ("accept-charset", "utf-8, *;q=0.5", "* ; Q=0.5 , UTF-8"),
             ("accept", "text/html, */*;q=0.1", "*/*;q=0.1,TEXT/HTML"),
         ] {
             assert!(same(name, &[(name, one)], &[(name, other)]), "{name}");
         }
+        let languages = |text| [("accept-language", text)];
+        assert!(same("accept-language", &languages("de, EN"), &languages("de ,en")));
+        assert!(!same("accept-language", &languages("de, en"), &languages("en, de")));
         assert!(!same(
             "accept-language",
             &[("accept-language", "de, en;q=0.5")],

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "metrics")]
 mod hits;
+#[cfg(feature = "http")]
+mod http;
 mod shared;
 
 use std::time::Duration;
@@ -13,6 +15,8 @@ use metrics::{
 
 #[cfg(feature = "metrics")]
 use self::hits::Hits;
+#[cfg(feature = "http")]
+pub(crate) use self::http::HttpMetrics;
 pub(crate) use self::shared::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::clock::Tick;
 use crate::error::Error;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_aside::http::{Body, HttpCache, HttpCacheLayer};
-use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{
+    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, MAX_FORWARDS, UPGRADE,
+};
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -58,8 +60,17 @@ impl Edge {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Answer> {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            // No tunnel, and nothing of what the origin was sent.
+            return said(StatusCode::NOT_IMPLEMENTED, "this proxy does not do that");
+        }
+        match may_go_on(&mut request) {
+            Ok(true) => {}
+            Ok(false) => return said(StatusCode::OK, "this is as far as it was to go"),
+            Err(status) => return said(status, "Max-Forwards is no number"),
+        }
         if let Err(status) = self.addressed(&mut request) {
-            return said(status, "the host is missing, or there are two");
+            return said(status, "the host is missing, or wrong, or there are two");
         }
         tidy(request.headers_mut(), peer);
         match self.cache.call(request).await {
@@ -71,7 +82,7 @@ impl Edge {
             Err(OriginError::Late(_)) => {
                 said(StatusCode::GATEWAY_TIMEOUT, "the origin has not answered in time")
             }
-            Err(OriginError::Failed(_)) => {
+            Err(OriginError::Failed(_) | OriginError::Switched) => {
                 said(StatusCode::BAD_GATEWAY, "the origin cannot be reached, or broke off")
             }
         }
@@ -79,6 +90,10 @@ impl Edge {
 
     /// One host, in the URI and the field: the origin's, or the one that the client asks for.
     fn addressed(&self, request: &mut Request<Incoming>) -> Result<(), StatusCode> {
+        if request.uri().scheme().is_none() && request.uri().authority().is_some() {
+            // A host for a path: that is for CONNECT (RFC 9112, section 3.2.3).
+            return Err(StatusCode::BAD_REQUEST);
+        }
         let uri = if self.preserve_host {
             let authority = asked(request)?;
             let host = HeaderValue::from_str(authority.as_str());
@@ -93,6 +108,20 @@ impl Edge {
     }
 }
 
+/// Whether a request may go one further, which is counted (RFC 9110, section 7.6.2).
+fn may_go_on<B>(request: &mut Request<B>) -> Result<bool, StatusCode> {
+    if *request.method() != Method::OPTIONS {
+        return Ok(true);
+    }
+    let Some(left) = request.headers().get(MAX_FORWARDS) else { return Ok(true) };
+    let left = left.to_str().ok().and_then(|left| left.parse::<u64>().ok());
+    let left = left.ok_or(StatusCode::BAD_REQUEST)?;
+    if left > 0 {
+        request.headers_mut().insert(MAX_FORWARDS, (left - 1).into());
+    }
+    Ok(left > 0)
+}
+
 /// The host that a client asks for (RFC 9112, section 3.2): that of the URI before that of the
 /// field.
 fn asked(request: &Request<Incoming>) -> Result<Authority, StatusCode> {
@@ -101,11 +130,15 @@ fn asked(request: &Request<Incoming>) -> Result<Authority, StatusCode> {
     if fields.next().is_some() {
         return Err(StatusCode::BAD_REQUEST);
     }
-    if let Some(authority) = request.uri().authority() {
-        return Ok(authority.clone());
-    }
-    let host = field.and_then(|host| host.to_str().ok()).ok_or(StatusCode::BAD_REQUEST)?;
-    host.parse().map_err(|_| StatusCode::BAD_REQUEST)
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.clone(),
+        None => {
+            let host = field.and_then(|host| host.to_str().ok());
+            host.and_then(|host| host.parse().ok()).ok_or(StatusCode::BAD_REQUEST)?
+        }
+    };
+    let plain = !authority.as_str().contains('@') && !authority.host().is_empty();
+    if plain { Ok(authority) } else { Err(StatusCode::BAD_REQUEST) }
 }
 
 /// Leaves out what a client says of the way that it has come, which nobody before us has

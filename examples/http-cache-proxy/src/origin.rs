@@ -70,6 +70,9 @@ impl Service<Request<Incoming>> for Origin {
         let (answer, read) = (self.client.request(request), self.read);
         Box::pin(async move {
             match timeout(read, answer).await {
+                Ok(Ok(answer)) if answer.status().is_informational() => {
+                    Err(OriginError::Switched)
+                }
                 Ok(Ok(answer)) => Ok(answer.map(|body| Patient::new(body, read))),
                 Ok(Err(error)) => Err(OriginError::Failed(error)),
                 Err(_) => Err(OriginError::Late(read)),
@@ -83,12 +86,15 @@ impl Service<Request<Incoming>> for Origin {
 pub(crate) enum OriginError {
     Failed(legacy::Error),
     Late(Duration),
+    /// It goes over to another protocol, which nobody has asked for.
+    Switched,
 }
 
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(_) => f.write_str("the origin has failed"),
+            Self::Switched => f.write_str("the origin goes over to another protocol"),
             Self::Late(limit) => write!(f, "the origin has not answered in {limit:?}"),
         }
     }
@@ -98,7 +104,7 @@ impl Error for OriginError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Failed(cause) => Some(cause),
-            Self::Late(_) => None,
+            Self::Late(_) | Self::Switched => None,
         }
     }
 }

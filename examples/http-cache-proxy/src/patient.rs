@@ -11,7 +11,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 pin_project! {
-    /// A body that fails if it brings nothing for so long.
+    /// A body that fails if it brings nothing for so long after it was asked: who reads it slowly
+    /// takes none of that.
     #[derive(Debug)]
     pub(crate) struct Patient<B> {
         #[pin]
@@ -19,12 +20,13 @@ pin_project! {
         #[pin]
         silence: Sleep,
         limit: Duration,
+        waits: bool,
     }
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, silence: sleep(limit), limit }
+        Self { body, silence: sleep(limit), limit, waits: false }
     }
 }
 
@@ -39,13 +41,17 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, Self::Error>>> {
-        let this = self.project();
+        let mut this = self.project();
         match this.body.poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.silence.reset(Instant::now() + *this.limit);
+                *this.waits = false;
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
+                if !*this.waits {
+                    *this.waits = true;
+                    this.silence.as_mut().reset(Instant::now() + *this.limit);
+                }
                 ready!(this.silence.poll(cx));
                 Poll::Ready(Some(Err(Box::new(Silent(*this.limit)))))
             }
@@ -100,6 +106,11 @@ mod tests {
         let began = Instant::now();
         assert!(Box::pin(Patient::new(Stalls, limit)).collect().await.is_err());
         assert_eq!(began.elapsed(), limit);
+        let mut late = Box::pin(Patient::new(Stalls, limit));
+        sleep(2 * limit).await;
+        let began = Instant::now();
+        assert!(late.frame().await.unwrap().is_err());
+        assert_eq!(began.elapsed(), limit, "from when it was asked");
         let flows = Patient::new(Full::new(Bytes::from_static(b"hello")), limit);
         assert_eq!(flows.collect().await.unwrap().to_bytes(), "hello");
     }

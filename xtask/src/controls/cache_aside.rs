@@ -116,6 +116,15 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "cache-aside",
+        broken: "http_unattended",
+        protection: "of the HTTP requests that nobody waits for only so many go on",
+        test: Test::cache_aside(
+            "http_unattended",
+            "of_requests_that_nobody_waits_for_only_some_go_on",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
         broken: "no_flight_epoch",
         protection: "a flight is joined only in its own epoch, on a real server",
         test: Test::live("cache_aside", "no_read_joins_a_load_from_before_a_write"),

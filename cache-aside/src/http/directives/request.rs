@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
 use super::seconds;
-use crate::http::field::{members, parameter};
+use crate::http::field::{members, parameter, words};
 
 /// What a client asks of caches (RFC 9111, section 5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,11 @@ impl RequestDirectives {
                 // kept by doing nothing.
                 _ => {}
             }
+            // What is malformed asks for no less than what it names.
+            for word in words(member) {
+                all.no_store |= word.eq_ignore_ascii_case(b"no-store");
+                all.no_cache |= word.eq_ignore_ascii_case(b"no-cache");
+            }
         }
         all
     }
@@ -81,6 +86,12 @@ mod tests {
         assert_eq!(asked.max_age, Some(60 * SECOND));
         assert!(asked.no_store && asked.only_if_cached && !asked.no_cache);
         assert_eq!(of(&["x=\"no-store, no-cache\", y"]), RequestDirectives::default());
+    }
+
+    #[test]
+    fn what_is_malformed_asks_for_what_it_names() {
+        let asked = of(&["no-cache; No-Store; max-stale"]);
+        assert!(asked.no_cache && asked.no_store && asked.max_stale.is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName};
 
 use super::{seconds, targeted};
-use crate::http::field::{members, parameter, split, unquoted};
+use crate::http::field::{members, parameter, split, unquoted, words};
 
 /// A directive that may be of the whole response, or of some of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +63,17 @@ impl ResponseDirectives {
         for member in members(headers, &CACHE_CONTROL) {
             let (name, value) = parameter(member);
             all.take(&name.to_ascii_lowercase(), value);
+            words(member).for_each(|word| all.restrict(&word.to_ascii_lowercase()));
         }
         all
+    }
+
+    /// Takes a word of what is malformed, `no-store; max-age=60` for one, for the directive that
+    /// it names, if that forbids something: better not stored than wrong.
+    fn restrict(&mut self, word: &[u8]) {
+        if matches!(word, b"no-store" | b"no-cache" | b"private" | b"must-revalidate") {
+            self.take(word, None);
+        }
     }
 
     /// Takes one directive into account.
@@ -165,6 +174,17 @@ mod tests {
     #[test]
     fn a_directive_within_a_quoted_string_is_none() {
         assert_eq!(of(&["x=\"no-store\", y=\"a, private, \\\" no-cache\""]), of(&[]));
+    }
+
+    #[test]
+    fn what_is_malformed_permits_nothing_and_forbids_what_it_names() {
+        assert!(of(&["max-age=60, x=\"y, no-store"]).no_store, "a string that does not end");
+        assert!(of(&["No-Store; max-age=60"]).no_store);
+        assert_eq!(of(&["no-store; max-age=60"]).max_age, Span::None);
+        assert_eq!(of(&["private; max-age=60"]).private, Fields::Whole);
+        assert_eq!(of(&["max-age=60 private"]).private, Fields::Whole);
+        assert_eq!(of(&["max-age=60; no-cache"]).no_cache, Fields::Whole);
+        assert_eq!(of(&["x=\"y, public"]), of(&[]));
     }
 
     #[test]

@@ -56,6 +56,9 @@ cases! {
     a_host_that_contradicts_the_uri_is_not_stored => Script::new()
         .then(step("GET", "http://h/", "Host: evil").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass"))
         .misses();
+    a_host_for_a_path_poisons_nobody => Script::new()
+        .then(step("GET", "h", "").to(ok(FRESH, "evil")).has("cache-status: fwd=bypass; fwd-status=200; detail=target"))
+        .misses();
     a_suffix_makes_nothing_public => Script::new()
         .then(step("GET", "/account/x.css", "").to(ok("Cache-Control: private", "mine")))
         .then(step("GET", "/account/x.css", "").to(ok("Cache-Control: private", "yours")).body("yours"));
@@ -71,9 +74,13 @@ cases! {
     a_cookie_may_not_be_taken_off_by_connection => Script::new()
         .then(get("Connection: close, Cookie | Cookie: a=b").to(ok("Cache-Control: max-age=60 | Vary: Cookie", "without")).sees_not("cookie"))
         .then(get("Cookie: a=b").to(ok("Cache-Control: max-age=60 | Vary: Cookie", "with")).body("with"));
-    a_connection_field_takes_no_directive_away => Script::stored("Cache-Control: max-age=60, private | Connection: Cache-Control").misses();
+    a_connection_field_takes_no_directive_away => Script::new()
+        .then(get("").to(ok("Cache-Control: max-age=60, private | Connection: Cache-Control", "one")).has("cache-control: max-age=60, private"))
+        .misses();
     letters_outside_ascii_are_no_directive => Script::stored("Cache-Control: max-age=60, \u{e4}=\u{fc}").hits();
     a_quoted_string_that_does_not_end_hides_nothing_before_it => Script::stored("Cache-Control: max-age=60, no-store, x=\"").misses();
+    a_quoted_string_that_does_not_end_hides_nothing_after_it => Script::stored("Cache-Control: max-age=60, x=\"a, no-store").misses();
+    a_semicolon_for_a_comma_hides_nothing => Script::stored("Cache-Control: private; max-age=60 | Last-Modified: Sun, 06 Nov 1994 01:00:00 GMT").misses();
     a_range_for_a_miss_does_not_poison => Script::new()
         .then(get("Range: bytes=0-0").to(reply(206, "Cache-Control: max-age=60 | Content-Range: bytes 0-0/3", "o")).status(206))
         .misses();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod attacks;
 mod collapsing;
 mod freshness;
 mod hostile;

@@ -43,7 +43,8 @@ cases! {
     the_case_of_encodings_does_not_count => same("Accept-Encoding", "Accept-Encoding: gzip", "Accept-Encoding: GZIP");
     white_space_between_encodings_does_not_count => same("Accept-Encoding", "Accept-Encoding: gzip,br", "Accept-Encoding: gzip ,  br");
     the_weight_of_languages_counts => apart("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: de, en;q=0.8");
-    the_order_of_languages_does_not_count => same("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: en;q=0.5, de");
+    the_order_of_languages_counts => apart("Accept-Language", "Accept-Language: de, en", "Accept-Language: en, de");
+    the_case_of_languages_does_not_count => same("Accept-Language", "Accept-Language: de, en;q=0.5", "Accept-Language: DE ,en;q=0.5");
     the_case_of_other_values_counts => apart("Foo", "Foo: a", "Foo: A");
     several_variants_are_kept => Script::new().then(variant("Foo: 1", "one")).then(variant("Foo: 2", "two"))
         .then(get("Foo: 1").body("one")).then(get("Foo: 2").body("two"));
@@ -67,6 +68,10 @@ cases! {
         .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar", "two")).body("two"))
         .then(get("Foo: 1 | Bar: 1").body("two"))
         .then(get("Foo: 1").body("one"));
+    of_those_that_match_the_newest_by_its_date_is_taken => Script::new()
+        .then(get("Foo: 1").to(ok("Cache-Control: max-age=60 | Vary: Foo | Date: Sun, 06 Nov 1994 08:49:37 GMT", "newer")))
+        .then(get("Foo: 2 | Bar: 1").to(ok("Cache-Control: max-age=60 | Vary: Bar | Date: Sun, 06 Nov 1994 08:49:36 GMT", "older")).body("older"))
+        .then(get("Foo: 1 | Bar: 1").body("newer"));
     each_variant_is_validated_by_its_own_tag => Script::new()
         .then(get("Foo: 1").to(ok("Cache-Control: no-cache | Vary: Foo | ETag: \"a\"", "one")))
         .then(get("Foo: 2").to(ok("Cache-Control: no-cache | Vary: Foo | ETag: \"b\"", "two")).sees_not("if-none-match"))

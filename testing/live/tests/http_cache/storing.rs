@@ -119,6 +119,9 @@ cases! {
     a_post_whose_content_location_is_elsewhere_is_not_stored => Script::new()
         .then(step("POST", "/", "Content-Length: 0").to(ok("Cache-Control: max-age=60 | Content-Location: /x", "one")))
         .misses();
+    a_post_with_two_content_locations_is_not_stored => Script::new()
+        .then(step("POST", "/", "Content-Length: 0").to(ok("Cache-Control: max-age=60 | Content-Location: / | Content-Location: /x", "one")))
+        .misses();
     a_post_without_freshness_is_not_stored => Script::new()
         .then(step("POST", "/", "Content-Length: 0").to(ok("ETag: \"a\" | Content-Location: /", "one")))
         .misses();

@@ -63,8 +63,17 @@ cases! {
     a_304_without_a_validator_is_taken => Script::stored(TAG)
         .then(get("").after(60).to(reply(304, "X-A: 1", "")).body("one").has("x-a: 1")).hits();
     a_304_may_forbid_storing => Script::stored(TAG)
-        .then(get("").after(60).to(reply(304, "Cache-Control: no-store", "")).body("one").has("cache-status: detail=no-store"))
+        .then(get("").after(60).to(reply(304, "Cache-Control: no-store", "")).body("one").has("cache-status: detail=no-store").has("cache-control: no-store").has("age: 0"))
         .misses();
+    a_304_for_one_is_sent_with_its_fields => Script::stored(&format!("{TAG} | X-A: 1"))
+        .then(get("Authorization: Basic x").after(60).to(reply(304, "ETag: \"a\" | X-A: mine", "")).body("one").has("x-a: mine").has("cache-status: detail=authorization"))
+        .then(get("").to(reply(304, "ETag: \"a\"", "")).sees("if-none-match").body("one").has("x-a: 1"));
+    a_304_with_a_strong_tag_confirms_a_weak_one => Script::stored("Cache-Control: max-age=60 | ETag: W/\"a\" | X-A: 1")
+        .then(get("").after(60).to(reply(304, "ETag: \"a\" | X-A: 2", "")).body("one").has("etag: W/\"a\"").has("x-a: 1").has("cache-status: detail=validated-weakly"))
+        .validates("if-none-match: w/\"a\"");
+    a_304_with_a_strong_tag_and_the_same_date_updates_a_weak_one => Script::stored(&format!("Cache-Control: max-age=60 | ETag: W/\"a\" | X-A: 1 | Last-Modified: {THEN}"))
+        .then(get("").after(60).to(reply(304, &format!("ETag: \"a\" | X-A: 2 | Last-Modified: {THEN}"), "")).body("one").has("etag: W/\"a\"").has("x-a: 2"))
+        .hits().then(get("Range: bytes=0-0 | If-Range: \"a\"").body("one"));
     a_304_updates_a_field => updates("X-A", "1", "2");
     a_304_updates_a_date => updates("Date", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:50:37 GMT");
     a_304_updates_the_type => updates("Content-Type", "text/plain", "text/html");
@@ -98,6 +107,7 @@ cases! {
     if_modified_since_earlier_is_200 => unconditional("If-Modified-Since: Sun, 06 Nov 1994 07:00:00 GMT", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_in_an_old_form_is_304 => conditional("If-Modified-Since: Sunday, 06-Nov-94 07:49:37 GMT", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_nonsense_is_200 => unconditional("If-Modified-Since: yesterday", &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
+    if_modified_since_twice_is_200 => unconditional(&format!("If-Modified-Since: {THEN} | If-Modified-Since: {THEN}"), &format!("Cache-Control: max-age=60 | Last-Modified: {THEN}"));
     if_modified_since_goes_by_the_date_without_more => conditional("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60");
     a_304_keeps_what_caches_need => Script::stored("Cache-Control: max-age=60 | ETag: \"a\" | Vary: X | Content-Location: /x | Expires: 0 | Content-Type: text/plain")
         .then(get("If-None-Match: \"a\"").status(304).has("etag: \"a\"").has("vary: X").has("content-location: /x").has("expires: 0").has("cache-control: max-age").has("age: 0").lacks("content-type"));
@@ -142,6 +152,10 @@ cases! {
     a_head_that_is_gone_takes_it_out => Script::stored("Cache-Control: max-age=60 | ETag: \"a\"")
         .then(step("HEAD", "/", "").after(60).to(crate::support::raw("HTTP/1.1 410 X\r\n\r\n")).status(410))
         .then(get("").to(ok("", "two")).sees_not("if-none-match").body("two"));
+    a_head_for_one_leaves_it => Script::stored(TAG)
+        .then(step("HEAD", "/", "Authorization: Basic x | Cache-Control: no-cache").to(head("Content-Length: 3 | ETag: \"a\" | X-A: mine")))
+        .then(step("HEAD", "/", "Cache-Control: no-cache, no-store").to(head("Content-Length: 3 | ETag: \"a\" | X-A: mine")))
+        .then(get("").body("one").has("cache-status: hit").lacks("x-a"));
     a_head_that_fails_leaves_it => Script::stored(TAG)
         .then(step("HEAD", "/", "").after(60).to(crate::support::raw("HTTP/1.1 503 X\r\n\r\n")).status(503))
         .then(get("").to(reply(304, "", "")).sees("if-none-match").body("one"));

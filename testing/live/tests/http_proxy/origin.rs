@@ -81,8 +81,12 @@ async fn answer(mut stream: TcpStream, parts: Vec<Part>, told: UnboundedSender<S
                 Err(_) => return,
             }
         }
-        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
-        told.send(text.to_ascii_lowercase()).unwrap();
+        let text = String::from_utf8(std::mem::take(&mut head)).unwrap().to_ascii_lowercase();
+        let content = content(&mut stream, &text).await;
+        told.send(text).unwrap();
+        if content.is_err() {
+            return;
+        }
         for part in &parts {
             let sent = match part {
                 Part::Says(bytes) => stream.write_all(bytes).await,
@@ -98,6 +102,21 @@ async fn answer(mut stream: TcpStream, parts: Vec<Part>, told: UnboundedSender<S
             }
         }
     }
+}
+
+/// Reads what a request has behind its head.
+async fn content(stream: &mut TcpStream, head: &str) -> std::io::Result<()> {
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    if let Some(length) = field("content-length: ") {
+        let mut content = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut content).await?;
+    } else if field("transfer-encoding: ").is_some() {
+        let mut content = Vec::new();
+        while !content.ends_with(b"0\r\n\r\n") {
+            content.push(stream.read_u8().await?);
+        }
+    }
+    Ok(())
 }
 
 async fn megabytes(stream: &mut TcpStream, count: usize) -> std::io::Result<()> {
