@@ -12,6 +12,7 @@ mod entry;
 mod fetch;
 mod field;
 mod file;
+mod fleet;
 mod flights;
 mod future;
 mod groups;

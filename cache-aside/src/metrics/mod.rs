@@ -13,6 +13,8 @@ use metrics::{
 
 #[cfg(feature = "metrics")]
 use self::hits::Hits;
+#[cfg(feature = "http")]
+pub(crate) use self::shared::{NewsMetrics, NewsOutcome};
 pub(crate) use self::shared::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::clock::Tick;
 use crate::error::Error;
