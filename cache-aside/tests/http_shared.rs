@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use cache_aside::Clock;
 use cache_aside::http::{HttpCacheBuilder, HttpCacheLayer, Purge, PurgeError};
 use cache_aside::shared::{Fault, InMemory};
+use cache_aside::{Clock, conformance};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::util::BoxCloneSyncService;
@@ -157,6 +157,12 @@ impl Origin {
 
 fn uri(path: &str) -> Uri {
     format!("http://h{path}").parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_in_memory_conforms() {
+    let store = InMemory::new();
+    conformance::news(|| store.clone()).await;
 }
 
 #[tokio::test(start_paused = true)]
