@@ -294,7 +294,7 @@ impl Core {
     }
 
     /// Puts what servers share beside what is here, and gives all that there is: of two for
-    /// the same requests that which came last.
+    /// the same requests that which was not made stale, or came last.
     pub(super) fn merge(
         &self,
         target: &Target,
@@ -305,16 +305,20 @@ impl Core {
         let _one_at_a_time = self.writer(hash);
         let (current, now) = self.engine.kept(&target.key, hash);
         let current = current.unwrap_or_default();
+        let rank = |stored: &Stored| {
+            let outdated = !self.outdated.hold(&stored.head.marks, stored.head.fresh_since);
+            (!outdated, stored.head.received)
+        };
         let mut list = shared;
         for old in current.list.iter().filter(|old| self.standing(&old.head, now).is_some()) {
             let like = |new: &&mut Stored| new.head.selection == old.head.selection;
             match list.iter_mut().find(like) {
-                Some(new) if old.head.age(now) <= new.head.age(now) => *new = old.clone(),
+                Some(new) if rank(old) > rank(new) => *new = old.clone(),
                 Some(_) => {}
                 None => list.push(old.clone()),
             }
         }
-        list.sort_by_key(|stored| std::cmp::Reverse(stored.head.age(now)));
+        list.sort_by_key(rank);
         let all = list.into_iter().fold(Variants::default(), |all, stored| {
             all.with(stored, self.settings.variants, self.settings.uri_limit, |_| true)
         });

@@ -22,6 +22,8 @@ use crate::codec::Codec;
 use crate::error::BoxError;
 use crate::shared::Life;
 
+const MILLI: i128 = 1_000_000;
+
 /// Raised whenever the layout changes.
 const VERSION: u8 = 1;
 
@@ -50,8 +52,10 @@ pub(super) struct Sheet {
     fields: HeaderMap,
     terms: Terms,
     selection: Selection,
-    /// In milliseconds; it came after the lease was given if that is negative.
-    age_at_lease: i64,
+    /// How old it was when it came, ...
+    initial_age: Duration,
+    /// ... and how long after its page was leased that was, in milliseconds.
+    came: i64,
     received_at: SystemTime,
     pub(super) marks: Box<[u64]>,
     pub(super) since: u64,
@@ -63,14 +67,14 @@ impl Sheet {
     /// A response that is whole, for a page whose lease was given at `leased`.
     pub(super) fn of(stored: &Stored, since: u64, fresh_since: u64, leased: Tick) -> Self {
         let head = &stored.head;
-        let age = head.age(leased).as_millis() as i64;
-        let after = head.received.saturating_sub(leased) / 1_000_000;
+        let came = (i128::from(head.received) - i128::from(leased)).div_euclid(MILLI);
         Self {
             status: head.status,
             fields: head.fields.to_map(),
             terms: head.terms,
             selection: head.selection.clone(),
-            age_at_lease: age - after as i64,
+            initial_age: head.initial_age,
+            came: i64::try_from(came).unwrap_or(i64::MIN),
             received_at: head.received_at,
             marks: head.marks.clone(),
             since,
@@ -97,15 +101,19 @@ impl Sheet {
         fresh_since: Moment,
         shared: Shared,
     ) -> Stored {
-        let age = (ago.as_millis() as i64).saturating_add(self.age_at_lease);
+        let ago = i128::try_from(ago.as_millis()).unwrap_or(i128::MAX >> 32);
+        let here = (ago - i128::from(self.came)).max(0).saturating_mul(MILLI);
+        // This process's clock may be younger than it is.
+        let received = i128::from(now) - here;
+        let before = u64::try_from(-received.min(0)).unwrap_or(u64::MAX);
         let head = Head {
             status: self.status,
             fields: Block::new(&self.fields),
             terms: self.terms,
             selection: self.selection.clone(),
             part: None,
-            initial_age: Duration::from_millis(age.max(0) as u64),
-            received: now,
+            initial_age: self.initial_age.saturating_add(Duration::from_nanos(before)),
+            received: u64::try_from(received.max(0)).unwrap_or(now),
             received_at: self.received_at,
             marks: self.marks.clone(),
             since,
@@ -190,7 +198,8 @@ fn encode(sheet: &Sheet, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
             string(bytes, value.as_deref().unwrap_or_default())?;
         }
     }
-    bytes.extend(sheet.age_at_lease.to_be_bytes());
+    millis(bytes, sheet.initial_age);
+    bytes.extend(sheet.came.to_be_bytes());
     let received = sheet.received_at.duration_since(SystemTime::UNIX_EPOCH);
     millis(bytes, received.unwrap_or_default());
     count(bytes, sheet.marks.len())?;
@@ -230,7 +239,7 @@ fn decode(left: &mut Left<'_>) -> Result<Sheet, BoxError> {
         Ok((name, there.then(|| value.into())))
     };
     let selection = Selection::from_parts(left.list(chosen)?, left.list(chosen)?);
-    let age_at_lease = i64::from_be_bytes(left.take()?);
+    let (initial_age, came) = (left.millis()?, i64::from_be_bytes(left.take()?));
     let received_at = SystemTime::UNIX_EPOCH
         .checked_add(left.millis()?)
         .ok_or("it came after the end of time")?;
@@ -243,7 +252,8 @@ fn decode(left: &mut Left<'_>) -> Result<Sheet, BoxError> {
         fields,
         terms,
         selection,
-        age_at_lease,
+        initial_age,
+        came,
         received_at,
         marks: marks.into(),
         since,
@@ -339,7 +349,8 @@ mod tests {
             spans in [spans(), spans(), spans()],
             flags: [bool; 3],
             selection in [chosen(), chosen()],
-            age_at_lease: i64,
+            initial_age in spans(),
+            came: i64,
             received in 0_u64..1 << 45,
             marks in vec(any::<u64>(), 0..5),
             moments: [u64; 2],
@@ -360,7 +371,8 @@ mod tests {
                     while_revalidate: spans[1], if_error: flags[2].then_some(spans[2]),
                 },
                 selection: Selection::from_parts(varied, always),
-                age_at_lease,
+                initial_age,
+                came,
                 received_at: SystemTime::UNIX_EPOCH + Duration::from_millis(received),
                 marks: marks.into(),
                 since: moments[0],
@@ -406,8 +418,8 @@ mod tests {
                 prop_assert_eq!(&back.selection, &sheet.selection);
                 prop_assert_eq!(back.terms, sheet.terms);
                 prop_assert_eq!(
-                    (back.status, back.age_at_lease, back.received_at, back.since, back.fresh_since),
-                    (sheet.status, sheet.age_at_lease, sheet.received_at, sheet.since, sheet.fresh_since)
+                    (back.status, back.came, back.received_at, back.since, back.fresh_since),
+                    (sheet.status, sheet.came, sheet.received_at, sheet.since, sheet.fresh_since)
                 );
                 prop_assert_eq!(&back.marks, &sheet.marks);
                 let content = |sheet: &Sheet| sheet.content.pieces().flatten().collect::<Vec<u8>>();
@@ -442,25 +454,24 @@ mod tests {
             let _ = Pages.decode(&with);
         }
 
-        /// Its age goes on from server to server, by the clock of the store.
+        /// Its age goes on from server to server, by the clock of the store, also where the
+        /// clock is young.
         #[test]
         fn it_is_as_old_there_as_it_was_here(
-            sheet in sheets(), initial in 0_u64..100, leased in 0_u64..100, load in 0_u64..100,
-            there in 0_u64..1_000, ago in 100_u64..200,
+            sheet in sheets(), initial in 0_u64..100, received in 0_u64..100,
+            leased in 0_u64..100, there in 0_u64..1_000, ago in 100_u64..200,
         ) {
             let second = 1_000_000_000;
-            let came = (leased + load) * second;
-            let here = sheet.stored(came, Duration::ZERO, 0, 0, Shared::default());
+            let here = sheet.stored(0, Duration::ZERO, 0, 0, Shared::default());
             let mut head = Arc::try_unwrap(here.head).unwrap();
             head.initial_age = Duration::from_secs(initial);
+            head.received = received * second;
             let here = Stored { head: Arc::new(head), content: here.content };
             let sent = Sheet::of(&here, 0, 0, leased * second);
-            let sent = sent.stored(
-                there * second, Duration::from_secs(ago), 0, 0, Shared::default(),
-            );
-            prop_assert_eq!(
-                sent.head.age(there * second), here.head.age((leased + ago) * second)
-            );
+            let ago = Duration::from_secs(ago);
+            let sent = sent.stored(there * second, ago, 0, 0, Shared::default());
+            let passed = leased * second + ago.as_nanos() as u64;
+            prop_assert_eq!(sent.head.age(there * second), here.head.age(passed));
         }
     }
 }
