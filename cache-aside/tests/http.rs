@@ -227,7 +227,7 @@ async fn a_purge_overtakes_a_response_on_its_way() {
         match purged {
             "uri" => layer.purge().uri(&uri).await.unwrap(),
             "prefix" => layer.purge().prefix(&uri).await.unwrap(),
-            _ => layer.purge().all().await,
+            _ => layer.purge().all().await.unwrap(),
         }
         gate.notify_one();
         assert_eq!(text(early.await.unwrap().unwrap()).await, "old");

@@ -8,7 +8,11 @@
 //! ```
 
 mod local;
+#[cfg(feature = "http")]
+mod news;
 mod shared;
 
 pub use self::local::store;
+#[cfg(feature = "http")]
+pub use self::news::news;
 pub use self::shared::shared;

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::core::{Core, Settings};
 use super::entry::{Variants, Wall};
+use super::fleet::{self, Fleet};
 use super::layer::HttpCacheLayer;
 use super::lifetime::Heuristic;
 use super::status::is_name;
@@ -17,7 +18,9 @@ use super::target::Keys;
 use crate::builder::CacheBuilder;
 use crate::clock::Clock;
 use crate::error::BuildError;
+use crate::shared::SharedNews;
 use crate::store::Moka;
+use crate::tier;
 
 /// What of a request's fields chooses a response behind many servers and routers, although
 /// `Vary` does not say so.
@@ -37,6 +40,10 @@ const KEYED: [&str; 13] = [
     "x-method-override",
 ];
 
+/// Longer than most responses take to come.
+const LEASE: Duration = Duration::from_secs(60);
+const LEAST_BOUND: Duration = Duration::from_millis(10);
+
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
@@ -49,6 +56,9 @@ pub struct HttpCacheBuilder {
     settings: Settings,
     clock: Option<Clock>,
     wall: Wall,
+    fleet: Option<fleet::Plan>,
+    bound: Option<Duration>,
+    tier: tier::Settings,
 }
 
 impl HttpCacheBuilder {
@@ -77,7 +87,77 @@ impl HttpCacheBuilder {
             },
             clock: None,
             wall: Wall::System,
+            fleet: None,
+            bound: None,
+            tier: tier::Settings {
+                schema: 0,
+                timeout: Duration::from_millis(250),
+                lease: LEASE,
+                patience: Duration::from_secs(5),
+                floor_ttl: Duration::from_secs(60),
+                largest: 1 << 20,
+                owed: 10_000,
+            },
         }
+    }
+
+    /// Shares what is stored with all servers whose caches have the same name in `store`. All
+    /// of them need the same settings of what a key is ([`scheme`](Self::scheme),
+    /// [`sorted_query`](Self::sorted_query), [`ignored_query`](Self::ignored_query),
+    /// [`keyed_fields`](Self::keyed_fields)).
+    ///
+    /// - What is not in this process is looked for there, and then asked for under a lease, so
+    ///   that a fleet asks its origin once. What is in this process is served without asking.
+    /// - A [`Purge`](super::Purge), an unsafe method and `Cache-Group-Invalidation` on one
+    ///   server hold on all, within the [bound](Self::staleness_bound), and no late response
+    ///   undoes that.
+    /// - Without the store, requests go to the origin, and are collapsed on each server. What
+    ///   it was not told is owed; a server that hears no news asks the origin whether what it
+    ///   has is still good.
+    ///
+    /// A task of the Tokio runtime follows the news, from the first request, or from here if
+    /// this is called in a runtime. It ends with the cache.
+    pub fn l2(mut self, store: impl SharedNews + Clone) -> Self {
+        self.fleet = Some(fleet::Plan::new(store));
+        self
+    }
+
+    /// With [`l2`](Self::l2): for how long after the last news a server serves what it has
+    /// without asking. So long after an invalidation was acknowledged none serves what is from
+    /// before, whatever happens to the store, to connections and to servers; while all work it
+    /// is a matter of milliseconds. News are asked for three times in that time. The default is
+    /// a second.
+    pub fn staleness_bound(mut self, bound: Duration) -> Self {
+        self.bound = Some(bound);
+        self
+    }
+
+    /// Gives up on [`l2`](Self::l2) when an operation takes longer than this. The default is
+    /// 250 ms. After five failures in a row it is not asked at all, until it answers a probe.
+    pub fn l2_timeout(mut self, timeout: Duration) -> Self {
+        self.tier.timeout = timeout;
+        self
+    }
+
+    /// Keeps no more than so many bytes of one URI in [`l2`](Self::l2), fields and variants
+    /// together; what is larger stays in this process. The default is 1 MiB.
+    pub fn l2_max_bytes(mut self, bytes: usize) -> Self {
+        self.tier.largest = bytes;
+        self
+    }
+
+    /// How long to wait for what another server asks the origin for; then it is asked for here
+    /// too. The default is 5 s.
+    pub fn lease_wait(mut self, wait: Duration) -> Self {
+        self.tier.patience = wait;
+        self
+    }
+
+    /// How many invalidations [`l2`](Self::l2) may have yet to acknowledge. One more, and
+    /// everything is invalidated instead. The default is 10,000.
+    pub fn max_unacknowledged(mut self, invalidations: usize) -> Self {
+        self.tier.owed = invalidations;
+        self
     }
 
     /// The name in `Cache-Status`: a token that begins with a letter. By default
@@ -263,10 +343,23 @@ impl HttpCacheBuilder {
             ("stale_on_disconnect", settings.disconnected),
             ("keep_stale", settings.keep_stale),
             ("collapse_wait", settings.patience),
+            ("staleness_bound", self.bound.unwrap_or_default()),
+            ("l2_timeout", self.tier.timeout),
+            ("lease_wait", self.tier.patience),
         ] {
             if span > LONGEST {
                 return refuse(setting, "it is more than a hundred years");
             }
+        }
+        if self.bound.is_some() && self.fleet.is_none() {
+            return refuse("staleness_bound", "there is nothing to hear of without `l2`");
+        }
+        let bound = self.bound.unwrap_or(Duration::from_secs(1));
+        if bound < LEAST_BOUND {
+            return refuse("staleness_bound", "less than 10 ms would never be kept");
+        }
+        if self.tier.timeout.is_zero() {
+            return refuse("l2_timeout", "zero would never get an answer; leave it out");
         }
         self.settings.entry_limit = self.settings.entry_limit.min(self.bytes / 4);
         self.settings.keys.ignored = self.ignored.into();
@@ -277,12 +370,15 @@ impl HttpCacheBuilder {
                 key.len() + all.size()
             });
         let clock = self.clock.unwrap_or_else(Clock::system);
+        let name = self.settings.name.clone();
+        let tier = self.tier;
+        let fleet = self.fleet.map(|plan| Fleet::new(&name, plan, bound, tier));
         let cache = CacheBuilder::new(self.settings.name.to_string())
             .l1(store)
             .jitter(0.0)
             .with_clock(clock);
         let engine = Arc::clone(cache.build()?.engine());
-        Ok(HttpCacheLayer::new(Core::new(self.settings, engine, self.wall)))
+        Ok(HttpCacheLayer::new(Core::new(self.settings, engine, self.wall, fleet)))
     }
 }
 

@@ -9,10 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::conditional::if_range_holds;
 use super::directives::RequestDirectives;
-use super::entry::{Head, Stored, Variants, Wall, after};
+use super::entry::{Head, Place, Stored, Variants, Wall, after};
+use super::fleet::{Event, Fleet};
 use super::flights::Flights;
 use super::lifetime::Heuristic;
-use super::marks::{Marks, Moment};
+use super::marks::{Mark, Marks, Moment};
 use super::reuse::{Failure, Standing, Verdict, reuse, stands_in};
 use super::status::Status;
 use super::target::{Keys, Target};
@@ -22,6 +23,7 @@ use crate::engine::Engine;
 use crate::epoch::Stamp;
 use crate::loaded::Loaded;
 use crate::metrics::HttpMetrics;
+use crate::shared::SharedError;
 
 /// For how long nobody waits for others where the last answer was for one only.
 const UNSHARED: Duration = Duration::from_secs(60);
@@ -60,6 +62,8 @@ pub(super) struct Core {
     pub(super) flights: Arc<Flights>,
     pub(super) metrics: HttpMetrics,
     unattended: Arc<Semaphore>,
+    /// The other servers, where there are any.
+    pub(super) fleet: Option<Arc<Fleet>>,
     unshared: Box<[AtomicU64]>,
     writers: [Mutex<()>; WRITERS],
 }
@@ -70,6 +74,8 @@ pub(super) struct Before {
     pub(super) stamp: Stamp,
     pub(super) since: Moment,
     pub(super) fresh_since: Moment,
+    /// The moment by what all servers count.
+    pub(super) shared: Place,
 }
 
 /// What there is for a request.
@@ -88,10 +94,12 @@ impl Core {
         settings: Settings,
         engine: Arc<Engine<Arc<str>, Variants>>,
         wall: Wall,
+        fleet: Option<Arc<Fleet>>,
     ) -> Self {
         Self {
             metrics: HttpMetrics::new(&settings.name),
             unattended: Arc::new(Semaphore::new(settings.unattended)),
+            fleet,
             settings,
             engine,
             wall,
@@ -137,6 +145,7 @@ impl Core {
             stamp: self.engine.epochs.stamp(hash),
             since: self.purged.now(),
             fresh_since: self.outdated.now(),
+            shared: self.fleet.as_ref().map_or(0, |fleet| fleet.place()),
         }
     }
 
@@ -147,8 +156,21 @@ impl Core {
         hash: u64,
         request: &HeaderMap,
     ) -> (Found, Tick) {
+        // First: what is heard of later is seen below.
+        let trusted = self.fleet.as_ref().map(|fleet| fleet.trusted_until());
         let (variants, now) = self.engine.kept(&target.key, hash);
         let Some(variants) = variants else { return (Found::Nothing, now) };
+        let mut found = self.chosen(&variants, now, request);
+        if trusted.is_some_and(|until| now > until)
+            && let Found::This(_, standing) = &mut found
+        {
+            standing.unsure = true;
+        }
+        (found, now)
+    }
+
+    /// The newest of several for a request.
+    pub(super) fn chosen(&self, variants: &Variants, now: Tick, request: &HeaderMap) -> Found {
         let (mut other, mut default, mut partial) = (None, None, false);
         for stored in variants.list.iter().rev() {
             let Some(standing) = self.standing(&stored.head, now) else { continue };
@@ -156,19 +178,31 @@ impl Core {
                 partial |= stored.head.part.is_some();
                 other = other.or(Some(&stored.head));
             } else if stored.head.selection.varies() {
-                return (Found::This(stored.clone(), standing), now);
+                return Found::This(stored.clone(), standing);
             } else {
                 // One that says what it was chosen by comes first (section 4.1).
                 default = default.or(Some((stored, standing)));
             }
         }
-        let found = match (default, other) {
+        match (default, other) {
             (Some((stored, standing)), _) => Found::This(stored.clone(), standing),
             (None, Some(_)) if partial => Found::Part,
             (None, Some(other)) => Found::Others(self.values(other, request)),
             (None, None) => Found::Nothing,
-        };
-        (found, now)
+        }
+    }
+
+    /// Whether what is here may have been purged elsewhere, for lack of news.
+    pub(super) fn is_unsure(&self, now: Tick) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| now > fleet.trusted_until())
+    }
+
+    /// Whether one who comes now may join what began then. Without news, only what is no older
+    /// than news would be.
+    pub(super) fn may_join(&self, began: Tick, now: Tick) -> bool {
+        self.fleet
+            .as_ref()
+            .is_none_or(|fleet| now <= fleet.trusted_until().max(after(began, fleet.bound())))
     }
 
     /// Whether a response was chosen by what a request says, and has what it asks for.
@@ -191,6 +225,7 @@ impl Core {
         holds.then(|| Standing {
             age: head.age(now),
             outdated: !self.outdated.hold(&head.marks, head.fresh_since),
+            unsure: false,
         })
     }
 
@@ -217,9 +252,11 @@ impl Core {
         failure: Failure,
         now: Tick,
     ) -> bool {
-        self.standing(head, now).is_some_and(|standing| {
-            stands_in(&head.terms, standing, asked, failure, self.settings.disconnected)
-        })
+        // What may have been purged never stands in.
+        !self.is_unsure(now)
+            && self.standing(head, now).is_some_and(|standing| {
+                stands_in(&head.terms, standing, asked, failure, self.settings.disconnected)
+            })
     }
 
     /// Stores a response that was asked for at a time of that stamp, in place of what the origin
@@ -279,6 +316,84 @@ impl Core {
         permit
     }
 
+    /// Puts what servers share beside what is here, and gives all that there is: of two for
+    /// the same requests that which was not made stale, or came last.
+    pub(super) fn merge(
+        &self,
+        target: &Target,
+        hash: u64,
+        stamp: Stamp,
+        shared: Vec<Stored>,
+    ) -> Variants {
+        let _one_at_a_time = self.writer(hash);
+        let (current, now) = self.engine.kept(&target.key, hash);
+        let current = current.unwrap_or_default();
+        let rank = |stored: &Stored| {
+            let outdated = !self.outdated.hold(&stored.head.marks, stored.head.fresh_since);
+            (!outdated, stored.head.received)
+        };
+        let mut list = shared;
+        for old in current.list.iter().filter(|old| self.standing(&old.head, now).is_some()) {
+            let like = |new: &&mut Stored| new.head.selection == old.head.selection;
+            match list.iter_mut().find(like) {
+                Some(new) if rank(old) > rank(new) => *new = old.clone(),
+                Some(_) => {}
+                None => list.push(old.clone()),
+            }
+        }
+        list.sort_by_key(rank);
+        let (most, bytes) = (self.settings.variants, self.settings.uri_limit);
+        let (all, gone) =
+            list.into_iter().fold((Variants::default(), 0), |(all, gone), stored| {
+                let (all, more) = all.with(stored, most, bytes, |_| true);
+                (all, gone + more)
+            });
+        self.metrics.variants_evicted(gone);
+        if !all.list.is_empty() {
+            self.put(target, hash, stamp, now, all.clone());
+        }
+        all
+    }
+
+    /// Makes an event hold here.
+    pub(super) fn apply(&self, event: &Event) {
+        match event {
+            Event::Uri(key) => self.invalidate(&Arc::from(&**key)),
+            Event::Purged(mark) => self.purged.purge(*mark),
+            Event::Outdated(mark) => self.outdated.purge(*mark),
+            Event::All => {
+                self.engine.epochs.bump_all();
+                self.engine.store.clear();
+            }
+        }
+    }
+
+    /// Makes it hold here, and on every server. An error: not on the others yet.
+    pub(super) async fn announce(&self, event: Event) -> Result<(), SharedError> {
+        match event {
+            Event::All => self.engine.metrics.invalidated_all(),
+            Event::Uri(_) => self.engine.metrics.invalidated_key(),
+            Event::Purged(_) | Event::Outdated(_) => {}
+        }
+        match &self.fleet {
+            Some(fleet) => fleet.announce(self, event).await,
+            None => {
+                self.apply(&event);
+                Ok(())
+            }
+        }
+    }
+
+    /// That of one URI, by one who cannot wait.
+    pub(super) fn invalidate_later(&self, target: &Target) {
+        self.engine.metrics.invalidated_key();
+        let event = Event::Uri((*target.key).into());
+        match &self.fleet {
+            Some(fleet) => fleet.owe(self, event),
+            None => self.apply(&event),
+        }
+    }
+
     /// Forgets one response.
     pub(super) fn forget(&self, target: &Target, hash: u64, gone: &Stored) {
         let _one_at_a_time = self.writer(hash);
@@ -301,14 +416,10 @@ impl Core {
         self.engine.fill(&target.key, hash, stamp, now, &loaded)
     }
 
-    /// Ends the epoch of a URI: nothing that was asked for before is served. The stamp of what
-    /// is asked for from now on.
-    pub(super) fn invalidate(&self, target: &Target) -> Stamp {
-        let hash = self.hash(target);
-        let stamp = self.engine.epochs.bump(hash);
-        self.engine.store.remove(&target.key);
-        self.engine.metrics.invalidated_key();
-        stamp
+    /// Ends the epoch of a URI: nothing that was asked for before is served.
+    fn invalidate(&self, key: &Arc<str>) {
+        self.engine.epochs.bump(self.engine.hash(key));
+        self.engine.store.remove(key);
     }
 
     /// The marks of a response under a URI: its own, its prefixes', and its groups'.
@@ -320,7 +431,7 @@ impl Core {
     }
 
     pub(super) fn mark(&self, mark: Mark<'_>) -> u64 {
-        std::hash::BuildHasher::hash_one(&self.engine.hasher, mark)
+        mark.number()
     }
 
     /// Notes that the last answer was for one only, so that for a while nobody waits for
@@ -357,11 +468,4 @@ const TAG: u64 = (1 << 14) - 1;
 
 fn tagged(until: Tick, hash: u64) -> u64 {
     (until & !TAG) | (hash & TAG)
-}
-
-#[derive(Hash)]
-pub(super) enum Mark<'m> {
-    Uri(&'m str),
-    Prefix(&'m str),
-    Group(&'m str, &'m [u8]),
 }

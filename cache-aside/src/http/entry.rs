@@ -36,8 +36,20 @@ pub(super) struct Head {
     /// Moments before it was asked for: of purges, and of purges that only make stale.
     pub(super) since: Moment,
     pub(super) fresh_since: Moment,
+    /// The same moments by what all servers count, where there are several.
+    pub(super) shared: Shared,
     pub(super) used: AtomicU64,
 }
+
+/// Moments by the count of announcements: what it was before a response was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    pub(super) since: Place,
+    pub(super) fresh_since: Place,
+}
+
+/// A count, and in the high bits in which life of the log, by this process's own number.
+pub(super) type Place = u64;
 
 impl Head {
     /// RFC 9111, section 4.2.3.
@@ -109,6 +121,10 @@ impl Stored {
             marks: self.head.marks.iter().chain(&old.head.marks).copied().collect(),
             since: self.head.since.min(old.head.since),
             fresh_since: self.head.fresh_since.min(old.head.fresh_since),
+            shared: Shared {
+                since: self.head.shared.since.min(old.head.shared.since),
+                fresh_since: self.head.shared.fresh_since.min(old.head.shared.fresh_since),
+            },
             used: AtomicU64::new(received),
         };
         Some(Self { head: Arc::new(head), content })
@@ -223,6 +239,7 @@ mod tests {
             marks: Box::new([]),
             since: 0,
             fresh_since: 0,
+            shared: Shared::default(),
             used: AtomicU64::new(used),
         };
         Stored { head: Arc::new(head), content: Content::new(&[]) }

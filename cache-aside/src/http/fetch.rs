@@ -22,13 +22,16 @@ use super::core::{Before, Core};
 use super::directives::RequestDirectives;
 use super::entry::Stored;
 use super::file::{Filing, Offer, Renewed, offer, renewed};
+use super::fleet::{self, Alone, Permit, Seek};
 use super::flights::{Landed, Lead};
 use super::reuse::Failure;
 use super::serve::{self, Ask};
 use super::status::{Forward, Status};
+use super::storable::Refusal;
 use super::target::Target;
 use super::update::{About, about};
 use crate::error::BoxError;
+use crate::metrics::Request as Counted;
 
 /// A request that nobody waits for any more is given up after this long.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -103,7 +106,29 @@ pub(super) async fn run<S, B, R>(
     R: HttpBody,
     R::Error: Into<BoxError>,
 {
-    let Errand { core, mut service, mut request, plan } = errand;
+    let Errand { core, mut service, mut request, mut plan } = errand;
+    let mut permit = None;
+    if let Some(fleet) = &core.fleet {
+        match fleet::seek(&core, fleet, &mut plan, reply.is_none()).await {
+            Seek::Serve(stored) => return shared(&core, &plan, stored, reply, lead),
+            Seek::Go(granted) => permit = granted,
+            Seek::Alone => {
+                if let Some(lead) = &lead {
+                    lead.land(Landed::Unshared);
+                }
+                plan.whole = plan.stale.is_some();
+            }
+            Seek::Leave => {
+                if let Some(lead) = &lead {
+                    lead.land(Landed::Unshared);
+                }
+                return;
+            }
+        }
+    }
+    if reply.is_some() {
+        core.engine.metrics.request(Counted::Miss);
+    }
     plan.prepare(request.headers_mut());
     let sent = core.time();
     let mut call = pin!(async {
@@ -132,7 +157,8 @@ pub(super) async fn run<S, B, R>(
         }
     };
     let exchange = Exchange { sent, received: core.time() };
-    let fetched = Fetched { core: &core, plan: &plan, exchange, reply, lead, unattended };
+    let fetched =
+        Fetched { core: &core, plan: &plan, exchange, reply, lead, unattended, permit };
     match answer {
         Ok(response) => fetched.arrived(response).await,
         Err(error) => fetched.failed(error),
@@ -162,6 +188,25 @@ async fn attended<F: Future, R, E>(
     .await
 }
 
+/// Answers all with what another server has stored.
+fn shared<R, E>(
+    core: &Core,
+    plan: &Plan,
+    stored: Stored,
+    reply: Option<Reply<R, E>>,
+    lead: Option<Lead>,
+) {
+    if let Some(reply) = reply {
+        let said = Status { hit: true, detail: Some("shared"), ..core.status(&plan.target) };
+        let answer = serve::stored(&stored, plan.ask(), core.now(), said, core.name());
+        // Who asked may have gone.
+        let _ = reply.send(Ok(answer));
+    }
+    if let Some(lead) = &lead {
+        lead.land(Landed::Validated(stored));
+    }
+}
+
 struct Fetched<'f, R, E> {
     core: &'f Core,
     plan: &'f Plan,
@@ -169,6 +214,8 @@ struct Fetched<'f, R, E> {
     reply: Option<Reply<R, E>>,
     lead: Option<Lead>,
     unattended: Option<OwnedSemaphorePermit>,
+    /// To store for all servers.
+    permit: Option<Permit>,
 }
 
 impl<R, E> Fetched<'_, R, E>
@@ -181,7 +228,7 @@ where
         let status = parts.status;
         if let Some(stale) = &self.plan.stale {
             if status == StatusCode::NOT_MODIFIED {
-                return self.validated(parts, &stale.clone());
+                return self.validated(parts, &stale.clone()).await;
             }
             if is_failure(status) && self.may_stand_in(stale, Failure::Error) {
                 return self.stands_in(Failure::Error, Some(status));
@@ -204,6 +251,7 @@ where
                 exchange: self.exchange,
                 before: *before,
                 fresh_since: before.fresh_since,
+                shared_fresh_since: before.shared,
                 length: body.size_hint().exact(),
                 part: None,
             },
@@ -212,6 +260,8 @@ where
         let head = match offered {
             Ok(head) => head,
             Err(refusal) => {
+                let permit = self.permit.take();
+                let mut gone = None;
                 if refusal.is_of_response() {
                     self.core.mark_unshared(*hash);
                     if let Some(stale) = &self.plan.stale
@@ -219,12 +269,24 @@ where
                     {
                         // The origin no longer vouches for it.
                         self.core.forget(target, *hash, stale);
+                        gone = Some(stale);
                     }
                 }
                 self.land(Landed::Unshared);
                 let detail = Some(refusal.token());
                 let said = Status { detail, ..self.plan.status(self.core, Some(status)) };
-                return self.answer(parts, said, Body::inner(body));
+                let core = self.core;
+                self.answer(parts, said, Body::inner(body));
+                if let Some(fleet) = &core.fleet
+                    && let Some(permit) = permit.filter(|_| refusal.is_of_response())
+                {
+                    let why = match refusal {
+                        Refusal::TooLarge => Alone::Large,
+                        _ => Alone::Unshared,
+                    };
+                    fleet.leave_alone(core, permit, why, gone).await;
+                }
+                return;
             }
         };
         self.core.mark_shared(*hash);
@@ -237,14 +299,15 @@ where
         let said = Status { stored: true, ..self.plan.status(self.core, Some(status)) };
         self.land(Landed::Live(Arc::clone(&filing.head), Arc::clone(&filing.stream)));
         self.answer_stored(parts, said, Body::shared(reader));
-        let Self { core, plan, lead, .. } = self;
+        let Self { core, plan, lead, permit, .. } = self;
+        let filing = filing.sharing(permit);
         filing.run(core, &plan.target, plan.hash, plan.before.stamp, body).await;
         // Until it is stored, who comes reads it as it comes.
         drop(lead);
     }
 
     /// The origin says that what is stored is still good.
-    fn validated(self, mut parts: Parts, stale: &Stored) {
+    async fn validated(mut self, mut parts: Parts, stale: &Stored) {
         let Plan { target, hash, before, .. } = self.plan;
         let mut said = self.plan.status(self.core, Some(parts.status));
         match about(&stale.head.fields.to_map(), &parts.headers) {
@@ -280,6 +343,7 @@ where
                 exchange: self.exchange,
                 before: *before,
                 fresh_since: before.fresh_since,
+                shared_fresh_since: before.shared,
                 length: None,
                 part: stale.head.part,
             },
@@ -287,6 +351,8 @@ where
         );
         let now = self.core.now();
         let stored = Stored { head: Arc::new(head), content: stale.content.clone() };
+        let permit = self.permit.take();
+        let renewal = refusal.is_none().then(|| stored.clone());
         match refusal {
             None => {
                 said.stored =
@@ -301,8 +367,15 @@ where
                 said.detail = Some(refusal.token());
             }
         }
-        let answer = serve::stored(&stored, self.plan.ask(), now, said, self.core.name());
+        let core = self.core;
+        let answer = serve::stored(&stored, self.plan.ask(), now, said, core.name());
         self.send(Ok(answer));
+        if let (Some(fleet), Some(permit)) = (&core.fleet, permit) {
+            match &renewal {
+                Some(stored) => fleet.store(core, permit, stored, Some(stale)).await,
+                None => fleet.leave_alone(core, permit, Alone::Unshared, Some(stale)).await,
+            }
+        }
     }
 
     fn failed(self, error: E) {

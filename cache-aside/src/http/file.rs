@@ -19,7 +19,8 @@ use super::body::BodyError;
 use super::content::Content;
 use super::core::{Before, Core};
 use super::directives::{Fields, RequestDirectives, ResponseDirectives};
-use super::entry::{Head, Stored};
+use super::entry::{Head, Place, Shared, Stored};
+use super::fleet::{Alone, Permit};
 use super::groups::{CACHE_GROUPS, names};
 use super::lifetime::{Lifetime, lifetime};
 use super::marks::Moment;
@@ -49,6 +50,7 @@ pub(super) struct Offer<'o> {
     pub(super) exchange: Exchange,
     pub(super) before: Before,
     pub(super) fresh_since: Moment,
+    pub(super) shared_fresh_since: Place,
     /// That of its content, if it is known.
     pub(super) length: Option<u64>,
     /// What is known to be there of its content.
@@ -143,6 +145,10 @@ impl Read {
             marks: core.marks(offer.target, &names(offer.headers, &CACHE_GROUPS)),
             since: offer.before.since,
             fresh_since: offer.fresh_since,
+            shared: Shared {
+                since: offer.before.shared,
+                fresh_since: offer.shared_fresh_since,
+            },
             used: AtomicU64::new(core.now()),
         }
     }
@@ -190,11 +196,19 @@ pub(super) struct Filing {
     pub(super) stream: Arc<Stream>,
     replaced: Option<Stored>,
     unattended: Option<OwnedSemaphorePermit>,
+    /// To store it for all servers.
+    permit: Option<Permit>,
 }
 
 impl Filing {
     pub(super) fn new(head: Arc<Head>, limit: u64) -> Self {
-        Self { head, stream: Stream::new(limit), replaced: None, unattended: None }
+        Self {
+            head,
+            stream: Stream::new(limit),
+            replaced: None,
+            unattended: None,
+            permit: None,
+        }
     }
 
     /// It has leave to go on when nobody reads it.
@@ -205,6 +219,10 @@ impl Filing {
     /// In place of what the origin was asked about.
     pub(super) fn replacing(self, stale: Option<Stored>) -> Self {
         Self { replaced: stale, ..self }
+    }
+
+    pub(super) fn sharing(self, permit: Option<Permit>) -> Self {
+        Self { permit, ..self }
     }
 
     /// Reads the content to its end; stores it if that is where it was to end.
@@ -223,12 +241,19 @@ impl Filing {
         R: HttpBody,
         R::Error: Into<BoxError>,
     {
-        let Self { head, stream, replaced, unattended } = self;
+        let Self { head, stream, replaced, unattended, mut permit } = self;
         let ends = Ends(Arc::clone(&stream));
         let length = match head.part {
             Some(part) => Some(part.span.len()),
             None => content_length(&head.fields.to_map()),
         };
+        if let (Some(fleet), Some(length)) = (&core.fleet, length)
+            && !fleet.has_room(length)
+            && let Some(permit) = permit.take()
+        {
+            // Nobody else is to wait for it.
+            fleet.leave_alone(core, permit, Alone::Large, replaced.as_ref()).await;
+        }
         let end = match read(core, body, &stream, unattended).await {
             Ok(came) => match length {
                 Some(length) if length != came && may_have_content(head.status) => {
@@ -238,15 +263,27 @@ impl Filing {
             },
             Err(error) => Err(error),
         };
+        let mut kept = None;
         if (end.is_ok() || cfg!(broken = "http_short"))
             && let Some(chunks) = stream.chunks()
         {
-            let content = Content::new(&chunks);
-            core.keep(target, hash, stamp, Stored { head, content }, replaced.as_ref());
+            let stored = Stored { head, content: Content::new(&chunks) };
+            core.keep(target, hash, stamp, stored.clone(), replaced.as_ref());
+            kept = Some(stored);
         }
         // Who has read to the end finds it stored.
         stream.finish(end);
         drop(ends);
+        if let (Some(fleet), Some(permit)) = (&core.fleet, permit) {
+            match &kept {
+                Some(stored) => fleet.store(core, permit, stored, replaced.as_ref()).await,
+                // It was cut short, and others may have more luck, or it is too large.
+                None if stream.is_unkept() => {
+                    fleet.leave_alone(core, permit, Alone::Large, replaced.as_ref()).await;
+                }
+                None => {}
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::marks::Moment;
 use super::reuse::Failure;
 use super::stream::Stream;
 use super::vary::Values;
+use crate::clock::Tick;
 use crate::epoch::Stamp;
 
 const SHARDS: usize = 64;
@@ -36,6 +37,7 @@ pub(super) struct Flight {
     landed: watch::Sender<Option<Landed>>,
     /// The moment before it began.
     since: Moment,
+    began: Tick,
 }
 
 /// What came of it, for those who waited.
@@ -68,15 +70,17 @@ impl Flights {
         key: FlightKey,
         hash: u64,
         since: Moment,
-        still_good: impl Fn(Moment) -> bool,
+        now: Tick,
+        still_good: impl Fn(Moment, Tick) -> bool,
     ) -> Joined {
         let mut shard = self.shard(hash);
-        if let Some(flight) = shard.get(&key).filter(|flight| still_good(flight.since))
+        if let Some(flight) =
+            shard.get(&key).filter(|flight| still_good(flight.since, flight.began))
             && !cfg!(broken = "http_collapse")
         {
             return Joined::Waits(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight { landed: watch::Sender::new(None), since });
+        let flight = Arc::new(Flight { landed: watch::Sender::new(None), since, began: now });
         shard.insert(key.clone(), Arc::clone(&flight));
         Joined::Leads(Lead { flights: Arc::clone(self), flight, key, hash })
     }

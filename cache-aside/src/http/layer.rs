@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tower_layer::Layer;
 
 use super::builder::HttpCacheBuilder;
@@ -61,7 +62,11 @@ impl HttpCacheLayer {
     }
 
     pub(super) fn new(core: Core) -> Self {
-        Self { core: Arc::new(core) }
+        let core = Arc::new(core);
+        if let (Some(fleet), Ok(runtime)) = (&core.fleet, Handle::try_current()) {
+            fleet.follow(&core, &runtime);
+        }
+        Self { core }
     }
 
     /// How many requests wait for another's answer at this moment.

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A moment by a clock that counts purges.
 pub(super) type Moment = u64;
 
-const STRIPES: usize = 1 << 14;
+pub(super) const STRIPES: usize = 1 << 14;
+
+/// Before all moments, also where nothing was purged.
+pub(super) const NEVER: Moment = Moment::MAX;
 
 /// One clock, and for each stripe of marks the moment of its last purge. A response keeps the
 /// moment before it was asked for: it was purged if a mark of it has a later one. Marks that
@@ -39,11 +42,47 @@ impl Marks {
     /// Whether nothing with one of the marks was purged since the moment.
     pub(super) fn hold(&self, marks: &[u64], since: Moment) -> bool {
         since == self.now()
-            || marks.iter().all(|mark| self.stripe(*mark).load(Ordering::Acquire) <= since)
+            || (since != NEVER
+                && marks.iter().all(|mark| self.stripe(*mark).load(Ordering::Acquire) <= since))
     }
 
     fn stripe(&self, mark: u64) -> &AtomicU64 {
-        &self.purged[mark as usize % STRIPES]
+        &self.purged[stripe_of(mark)]
+    }
+}
+
+pub(super) fn stripe_of(mark: u64) -> usize {
+    mark as usize % STRIPES
+}
+
+/// What responses have in common, to be purged by.
+pub(super) enum Mark<'m> {
+    Uri(&'m str),
+    Prefix(&'m str),
+    Group(&'m str, &'m [u8]),
+}
+
+impl Mark<'_> {
+    /// The same in every process, of every version: they tell each other. Somebody who finds
+    /// URIs that share a stripe with others gains that they are purged together.
+    pub(super) fn number(&self) -> u64 {
+        let (kind, parts) = match self {
+            Self::Uri(key) => (0, [key.as_bytes(), b""]),
+            Self::Prefix(prefix) => (1, [prefix.as_bytes(), b""]),
+            Self::Group(origin, name) => (2, [origin.as_bytes(), name]),
+        };
+        // FNV-1a, and a step of SplitMix64, since stripes are told by the low bits.
+        let step =
+            |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut hash = step(0xcbf2_9ce4_8422_2325, &kind);
+        for part in parts {
+            hash = part.iter().fold(hash, step);
+            // No byte of UTF-8, nor of a name that a field can have.
+            hash = step(hash, &0xff);
+        }
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash ^ (hash >> 31)
     }
 }
 
@@ -65,6 +104,22 @@ mod tests {
         assert!(marks.hold(&[1, 2], after));
         marks.purge(3);
         assert!(marks.hold(&[1, 2], after));
+    }
+
+    #[test]
+    fn never_is_before_every_purge_and_before_none() {
+        let marks = Marks::new();
+        assert!(!marks.hold(&[1], NEVER));
+        marks.purge(1);
+        assert!(!marks.hold(&[1], NEVER) && !marks.hold(&[], NEVER));
+    }
+
+    /// Servers of another version must agree.
+    #[test]
+    fn the_numbers_of_marks_never_change() {
+        assert_eq!(Mark::Uri("http://h/a").number(), 0xf9e9_4927_9fea_0b1f);
+        assert_eq!(Mark::Prefix("http://h/a").number(), 0x3b3d_3278_98ae_9c02);
+        assert_eq!(Mark::Group("http://h", b"a").number(), 0xeec4_b275_d003_6d47);
     }
 
     proptest! {

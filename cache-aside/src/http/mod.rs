@@ -15,6 +15,7 @@ mod entry;
 mod fetch;
 mod field;
 mod file;
+mod fleet;
 mod flights;
 mod future;
 mod groups;

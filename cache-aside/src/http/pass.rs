@@ -12,16 +12,20 @@ use tower_service::Service;
 use super::age::Exchange;
 use super::block::take_hop_by_hop;
 use super::body::Body;
-use super::core::{Before, Core, Mark};
+use super::core::{Before, Core};
 use super::directives::RequestDirectives;
 use super::entry::Stored;
 use super::fetch::{Answer, date_of};
 use super::file::{Filing, Offer, Renewed, offer, renewed};
+use super::fleet::{self, Event};
 use super::groups::{CACHE_GROUP_INVALIDATION, names};
+use super::marks::Mark;
+use super::serve::{self, Ask};
 use super::status::{Forward, Status};
 use super::target::Target;
 use super::update::describes;
 use crate::error::BoxError;
+use crate::metrics::Request as Counted;
 
 /// Methods that change nothing (RFC 9110, section 9.2.1, and the registry of methods).
 pub(super) fn is_safe(method: &Method) -> bool {
@@ -85,6 +89,18 @@ impl Head {
     {
         take_hop_by_hop(request.headers_mut());
         let client = request.headers().clone();
+        if let (Some(fleet), None) = (&core.fleet, &self.stored) {
+            let asked = (&self.asked, &client);
+            if let Some(stored) =
+                fleet::look(&core, fleet, &self.target, self.hash, asked).await
+            {
+                let detail = Some("shared");
+                let said = Status { hit: true, detail, ..core.status(&self.target) };
+                let ask = Ask { method: &Method::HEAD, headers: &client };
+                return Ok(serve::stored(&stored, ask, core.now(), said, core.name()));
+            }
+        }
+        core.engine.metrics.request(Counted::Miss);
         let sent = core.time();
         let mut response = call(service, request).await?;
         let exchange = Exchange { sent, received: core.time() };
@@ -132,6 +148,7 @@ impl Head {
             before: self.before,
             // What was marked as stale stays so: its content was not validated.
             fresh_since: stored.head.fresh_since,
+            shared_fresh_since: stored.head.shared.fresh_since,
             length: None,
             part: stored.head.part,
         };
@@ -185,7 +202,12 @@ where
     };
     let changes = code.is_success() || code.is_redirection();
     if let (Some(target), Some(before), true) = (&target, since, changes) {
-        let stamp = invalidate(&core, target, response.headers());
+        let over = invalidated(&core, target, response.headers());
+        for event in over {
+            // Here it holds in any case; what the others were not told yet is owed.
+            let _ = core.announce(event).await;
+        }
+        let stamp = core.before(core.hash(target)).stamp;
         response.headers_mut().entry(DATE).or_insert_with(|| date_of(exchange.received));
         let offered = offer(
             &core,
@@ -199,6 +221,7 @@ where
                 exchange,
                 before: Before { stamp, ..before },
                 fresh_since: before.fresh_since,
+                shared_fresh_since: before.shared,
                 length: response.body().size_hint().exact(),
                 part: None,
             },
@@ -221,18 +244,21 @@ where
     Ok(response.map(Body::inner))
 }
 
-fn invalidate(core: &Core, target: &Target, headers: &HeaderMap) -> crate::epoch::Stamp {
+/// What does not hold any more after a change; the URI itself last.
+fn invalidated(core: &Core, target: &Target, headers: &HeaderMap) -> Vec<Event> {
+    let mut over = Vec::new();
     for name in [LOCATION, CONTENT_LOCATION] {
         for named in headers.get_all(name) {
             if let Some(other) = core.settings.keys.resolve(target, named.as_bytes()) {
-                core.invalidate(&other);
+                over.push(Event::Uri((*other.key).into()));
             }
         }
     }
     for group in names(headers, &CACHE_GROUP_INVALIDATION) {
-        core.purged.purge(core.mark(Mark::Group(target.origin(), &group)));
+        over.push(Event::of(&Mark::Group(target.origin(), &group), false));
     }
-    core.invalidate(target)
+    over.push(Event::Uri((*target.key).into()));
+    over
 }
 
 /// What the request did is not known: nobody has seen its answer.
@@ -244,7 +270,7 @@ struct Unknown<'c> {
 impl Drop for Unknown<'_> {
     fn drop(&mut self) {
         if let Some(target) = self.target {
-            self.core.invalidate(target);
+            self.core.invalidate_later(target);
         }
     }
 }

@@ -3,14 +3,21 @@ use std::{error, fmt};
 
 use http::Uri;
 
-use super::core::{Core, Mark};
+use super::core::Core;
+use super::fleet::Event;
+use super::marks::Mark;
 use super::target::Target;
 
 /// Takes responses out of a cache before their time. A clone is of the same cache.
 ///
 /// A purge reaches what is stored and what is under way: a response that was asked for before
-/// the purge returned is not served to who comes after it, and never stored. It is done in this
-/// process, and looks at no entry: its cost does not depend on how many there are.
+/// the purge returned is not served to who comes after it, and never stored. It looks at no
+/// entry: its cost does not depend on how many there are.
+///
+/// Where [servers share](super::HttpCacheBuilder::l2) what is stored, `Ok` means that it holds
+/// on all of them. So it takes as long as the
+/// [bound](super::HttpCacheBuilder::staleness_bound), unless it is [told not to
+/// wait](Self::at_once).
 ///
 /// A *soft* purge makes stale: what it reaches is revalidated at its next use, or may be served
 /// under stale-while-revalidate and stale-if-error.
@@ -32,11 +39,12 @@ use super::target::Target;
 pub struct Purge {
     core: Arc<Core>,
     soft: bool,
+    waits: bool,
 }
 
 impl Purge {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, soft: false }
+        Self { core, soft: false, waits: true }
     }
 
     /// The same, which makes stale in place of taking out.
@@ -45,23 +53,26 @@ impl Purge {
         Self { soft: true, ..self.clone() }
     }
 
+    /// Does not wait until other servers have heard of it: what it means is true then within
+    /// the [bound](super::HttpCacheBuilder::staleness_bound). In one process there is nothing
+    /// to wait for.
+    #[must_use]
+    pub fn at_once(&self) -> Self {
+        Self { waits: false, ..self.clone() }
+    }
+
     /// Purges one URI, with its query, and all its variants.
     ///
     /// # Errors
     ///
-    /// If it has no scheme or host.
+    /// If it has no scheme or host, or other servers do not know of it yet.
     ///
     /// # Cancel safety
     ///
-    /// The first poll purges.
+    /// The first poll purges here. Dropped later, other servers are told all the same.
     pub async fn uri(&self, uri: &Uri) -> Result<(), PurgeError> {
         let target = self.target(uri)?;
-        if self.soft {
-            self.core.outdated.purge(self.core.mark(Mark::Uri(&target.key)));
-        } else {
-            self.core.invalidate(&target);
-        }
-        Ok(())
+        self.announce(Event::of(&Mark::Uri(&target.key), self.soft)).await
     }
 
     /// Purges all URIs of the same scheme and host whose path is this one or goes on after it
@@ -70,15 +81,14 @@ impl Purge {
     ///
     /// # Errors
     ///
-    /// If it has no scheme or host.
+    /// If it has no scheme or host, or other servers do not know of it yet.
     ///
     /// # Cancel safety
     ///
-    /// The first poll purges.
+    /// The first poll purges here. Dropped later, other servers are told all the same.
     pub async fn prefix(&self, uri: &Uri) -> Result<(), PurgeError> {
         let target = self.target(uri)?;
-        self.mark(Mark::Prefix(target.as_prefix()));
-        Ok(())
+        self.announce(Event::of(&Mark::Prefix(target.as_prefix()), self.soft)).await
     }
 
     /// Purges the responses of an origin (its scheme and host count, the rest of the URI does
@@ -86,35 +96,43 @@ impl Purge {
     ///
     /// # Errors
     ///
-    /// If the URI has no scheme or host.
+    /// If the URI has no scheme or host, or other servers do not know of it yet.
     ///
     /// # Cancel safety
     ///
-    /// The first poll purges.
+    /// The first poll purges here. Dropped later, other servers are told all the same.
     pub async fn group(&self, origin: &Uri, name: &str) -> Result<(), PurgeError> {
         let target = self.target(origin)?;
-        self.mark(Mark::Group(target.origin(), name.as_bytes()));
-        Ok(())
+        let group = Mark::Group(target.origin(), name.as_bytes());
+        self.announce(Event::of(&group, self.soft)).await
     }
 
     /// Purges everything; never softly.
     ///
+    /// # Errors
+    ///
+    /// If other servers do not know of it yet.
+    ///
     /// # Cancel safety
     ///
-    /// The first poll purges.
-    pub async fn all(&self) {
-        self.core.engine.epochs.bump_all();
-        self.core.engine.store.clear();
-        self.core.engine.metrics.invalidated_all();
+    /// The first poll purges here. Dropped later, other servers are told all the same.
+    pub async fn all(&self) -> Result<(), PurgeError> {
+        self.announce(Event::All).await
+    }
+
+    async fn announce(&self, event: Event) -> Result<(), PurgeError> {
+        self.core.announce(event).await.map_err(|_| PurgeError::Unacknowledged)?;
+        if let Some(fleet) = &self.core.fleet
+            && self.waits
+        {
+            // Who has not heard of it by then serves nothing of what he has.
+            tokio::time::sleep(fleet.bound()).await;
+        }
+        Ok(())
     }
 
     fn target(&self, uri: &Uri) -> Result<Target, PurgeError> {
         self.core.settings.keys.of_uri(uri).ok_or(PurgeError::NoHost)
-    }
-
-    fn mark(&self, mark: Mark<'_>) {
-        let marks = if self.soft { &self.core.outdated } else { &self.core.purged };
-        marks.purge(self.core.mark(mark));
     }
 }
 
@@ -124,17 +142,28 @@ impl fmt::Debug for Purge {
     }
 }
 
-/// Why nothing was purged.
+/// Why something was not purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PurgeError {
     /// The URI does not say of which scheme and host, or has user information.
     NoHost,
+    /// It was purged here; the store that servers share has not acknowledged it. That is tried
+    /// again until it has, and until then this server does not ask it for anything.
+    Unacknowledged,
 }
 
 impl fmt::Display for PurgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the URI has no scheme or host; write it as in `http://example.org/path`")
+        f.write_str(match self {
+            Self::NoHost => {
+                "the URI has no scheme or host; write it as in `http://example.org/path`"
+            }
+            Self::Unacknowledged => {
+                "purged on this server, and to be purged on the others as soon as the shared \
+                 store can be told"
+            }
+        })
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Standing {
     pub(super) age: Duration,
     /// It was marked as stale before its time.
     pub(super) outdated: bool,
+    /// It may have been purged elsewhere: there is no news.
+    pub(super) unsure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +70,15 @@ pub(super) enum Why {
 }
 
 pub(super) fn reuse(terms: &Terms, standing: Standing, asked: &RequestDirectives) -> Verdict {
-    let Standing { age, outdated } = standing;
+    let Standing { age, outdated, unsure } = standing;
     if asked.no_cache {
         return Verdict::Validate(Why::Request);
     }
     if terms.no_cache {
         return Verdict::Validate(Why::NoCache);
+    }
+    if unsure {
+        return Verdict::Validate(Why::Stale);
     }
     let too_old_for_it = asked.max_age.is_some_and(|most| age > most);
     let left = terms.lifetime.checked_sub(age).filter(|left| !left.is_zero() && !outdated);
@@ -162,7 +167,11 @@ mod tests {
     }
 
     fn at(says: &str, age: u64, asked: &str) -> Verdict {
-        reuse(&terms(says), Standing { age: secs(age), outdated: false }, &asks(asked))
+        reuse(
+            &terms(says),
+            Standing { age: secs(age), outdated: false, unsure: false },
+            &asks(asked),
+        )
     }
 
     const STALE: Verdict = Verdict::Validate(Why::Stale);
@@ -173,12 +182,22 @@ mod tests {
         assert_eq!(at("", 0, ""), Verdict::Fresh);
         assert_eq!(at("", 99, ""), Verdict::Fresh);
         assert_eq!(at("", 100, ""), STALE);
-        let outdated = Standing { age: secs(1), outdated: true };
+        let outdated = Standing { age: secs(1), outdated: true, unsure: false };
         assert_eq!(reuse(&terms(""), outdated, &asks("")), STALE);
         assert_eq!(
             reuse(&terms("stale-while-revalidate=9"), outdated, &asks("")),
             Verdict::Revalidating
         );
+    }
+
+    #[test]
+    fn what_may_have_been_purged_is_not_served_unasked() {
+        let unsure = Standing { age: secs(0), outdated: false, unsure: true };
+        for says in ["", "stale-while-revalidate=9"] {
+            for asked in ["", "max-stale"] {
+                assert_eq!(reuse(&terms(says), unsure, &asks(asked)), STALE);
+            }
+        }
     }
 
     #[test]
@@ -221,7 +240,7 @@ mod tests {
     }
 
     fn stands(says: &str, age: u64, asked: &str, failure: Failure) -> bool {
-        let standing = Standing { age: secs(age), outdated: false };
+        let standing = Standing { age: secs(age), outdated: false, unsure: false };
         stands_in(&terms(says), standing, &asks(asked), failure, secs(50))
     }
 
@@ -254,7 +273,7 @@ mod tests {
                 ..Terms::default()
             };
             let asked = RequestDirectives { max_stale: max_stale.map(secs), ..Default::default() };
-            let standing = Standing { age: secs(age), outdated: false };
+            let standing = Standing { age: secs(age), outdated: false, unsure: false };
             let verdict = reuse(&terms, standing, &asked);
             prop_assert_eq!(verdict == Verdict::Fresh, age < lifetime);
             if strict && age >= lifetime {

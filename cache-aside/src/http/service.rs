@@ -168,6 +168,11 @@ impl<S> HttpCache<S> {
             Found::Others(values) => (Forward::VaryMiss, None, values),
             Found::This(stored, standing) => {
                 let verdict = reuse(&stored.head.terms, standing, &asked);
+                if standing.unsure
+                    && let Some(fleet) = &core.fleet
+                {
+                    fleet.count_unsure();
+                }
                 if let Verdict::Validate(why) = verdict {
                     let forward = match why {
                         Why::Request => Forward::Request,
@@ -210,7 +215,6 @@ impl<S> HttpCache<S> {
         }
         let (core, inner) = (Arc::clone(core), self.inner.clone());
         if request.method() == Method::HEAD {
-            core.engine.metrics.request(Counted::Miss);
             let head = pass::Head { target, hash, before, asked, forward, stored: stale };
             return ResponseFuture::waiting(head.run(core, inner, request));
         }
@@ -263,7 +267,10 @@ fn join(core: &Core, plan: &Plan, values: Values) -> Joined {
     let key = FlightKey { uri: Arc::clone(&target.key), stamp: before.stamp, values };
     // What is known of its groups is known when it lands.
     let marks = core.marks(target, &[]);
-    core.flights.join(key, *hash, before.since, |since| core.purged.hold(&marks, since))
+    let now = core.now();
+    core.flights.join(key, *hash, before.since, now, |since, began| {
+        core.purged.hold(&marks, since) && core.may_join(began, now)
+    })
 }
 
 /// A GET that the store has no answer to: with others who ask for the same, or alone.
@@ -319,7 +326,6 @@ where
             }
         }
     }
-    core.engine.metrics.request(Counted::Miss);
     let target = errand.plan.target.clone();
     let (reply, answer) = oneshot::channel();
     runtime.spawn(fetch::run(errand, Some(reply), lead, None));
@@ -339,8 +345,8 @@ fn brought<R>(
     lead: &super::flights::Lead,
 ) -> Option<Response<super::Body<R>>> {
     let (found, now) = core.find(&plan.target, plan.hash, &plan.client);
-    let Found::This(stored, _) = found else { return None };
-    if !core.serves(&stored.head, &plan.client, &plan.asked, now) {
+    let Found::This(stored, standing) = found else { return None };
+    if standing.unsure || !core.serves(&stored.head, &plan.client, &plan.asked, now) {
         return None;
     }
     core.engine.metrics.hit(now);

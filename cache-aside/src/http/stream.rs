@@ -131,6 +131,11 @@ impl Stream {
         state.wake_readers();
     }
 
+    /// Whether it is too large to be stored.
+    pub(super) fn is_unkept(&self) -> bool {
+        self.lock().unkept
+    }
+
     /// All that came, if it is to be stored.
     pub(super) fn chunks(&self) -> Option<Vec<Bytes>> {
         let state = self.lock();

@@ -20,7 +20,7 @@ pub(super) struct Selection {
 }
 
 /// A field in its normal form; none if it is not there.
-type Value = Option<Box<[u8]>>;
+pub(super) type Value = Option<Box<[u8]>>;
 
 /// Those of one request, in the order of the fields' names.
 pub(super) type Values = Box<[Value]>;
@@ -74,6 +74,22 @@ impl Selection {
     pub(super) fn values(&self, request: &HeaderMap, always: &[HeaderName]) -> Values {
         let names = self.varied.iter().map(|(name, _)| name).chain(always);
         names.map(|name| normalised(request, name)).collect()
+    }
+
+    /// The fields of `Vary`, and those that always count, with their values.
+    pub(super) fn parts(&self) -> [&[(HeaderName, Value)]; 2] {
+        [&self.varied, &self.always]
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.varied.len() + self.always.len()
+    }
+
+    pub(super) fn from_parts(
+        varied: Vec<(HeaderName, Value)>,
+        always: Vec<(HeaderName, Value)>,
+    ) -> Self {
+        Self { varied: varied.into(), always: always.into() }
     }
 
     pub(super) fn size(&self) -> usize {

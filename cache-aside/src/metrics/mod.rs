@@ -17,6 +17,8 @@ use metrics::{
 use self::hits::Hits;
 #[cfg(feature = "http")]
 pub(crate) use self::http::HttpMetrics;
+#[cfg(feature = "http")]
+pub(crate) use self::shared::{NewsMetrics, NewsOutcome};
 pub(crate) use self::shared::{SharedFill, SharedMetrics, SharedRead, SharedWait};
 use crate::clock::Tick;
 use crate::error::Error;

@@ -183,3 +183,73 @@ impl SharedMetrics {
 
     pub(crate) fn closed(&self) {}
 }
+
+#[cfg(all(feature = "metrics", feature = "http"))]
+const NEWS: &str = "cache_aside_news_total";
+#[cfg(all(feature = "metrics", feature = "http"))]
+const UNSURE: &str = "cache_aside_unsure_total";
+
+/// What came of a question for news.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NewsOutcome {
+    Next,
+    Anew,
+    Failed,
+}
+
+/// What a server counts that follows the log of purges.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) struct NewsMetrics {
+    #[cfg(feature = "metrics")]
+    news: [Counter; 3],
+    #[cfg(feature = "metrics")]
+    unsure: Counter,
+    #[cfg(feature = "metrics")]
+    unacknowledged: Counter,
+}
+
+#[cfg(all(feature = "metrics", feature = "http"))]
+impl NewsMetrics {
+    pub(crate) fn new(cache: &str) -> Self {
+        describe_counter!(NEWS, Unit::Count, "Questions for news of purges, by outcome.");
+        describe_counter!(
+            UNSURE,
+            Unit::Count,
+            "Stored responses that were not served unasked, for lack of news."
+        );
+        let cache = cache.to_owned();
+        let news = |outcome| counter!(NEWS, "cache" => cache.clone(), "outcome" => outcome);
+        Self {
+            news: ["next", "anew", "failed"].map(news),
+            unsure: counter!(UNSURE, "cache" => cache.clone()),
+            unacknowledged: counter!(UNACKNOWLEDGED, "cache" => cache),
+        }
+    }
+
+    pub(crate) fn news(&self, outcome: NewsOutcome) {
+        self.news[outcome as usize].increment(1);
+    }
+
+    pub(crate) fn unsure(&self) {
+        self.unsure.increment(1);
+    }
+
+    pub(crate) fn owed(&self) {
+        self.unacknowledged.increment(1);
+    }
+}
+
+#[cfg(all(not(feature = "metrics"), feature = "http"))]
+impl NewsMetrics {
+    pub(crate) fn new(_: &str) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn news(&self, _: NewsOutcome) {}
+
+    pub(crate) fn unsure(&self) {}
+
+    pub(crate) fn owed(&self) {}
+}

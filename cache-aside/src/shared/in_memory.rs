@@ -10,6 +10,8 @@ use super::{
     Acquired, Ask, Fill, Filled, Floor, Found, Lease, LeaseNote, Reading, RecordId,
     SharedError, SharedStore, Unusable,
 };
+#[cfg(feature = "http")]
+use super::{Announcement, Life, News, Position, SharedNews, Table};
 use crate::version::{Version, VersionFloor};
 
 /// A [`SharedStore`] in this process, for tests: caches that are built on clones
@@ -29,16 +31,33 @@ struct State {
     fault: Option<Fault>,
     calls: u64,
     tokens: u128,
+    /// What was announced before is not told any more.
+    #[cfg(feature = "http")]
+    oldest_news: u64,
 }
 
 #[derive(Default)]
 struct Keys {
     records: HashMap<Vec<u8>, Stored>,
-    leases: HashMap<Vec<u8>, ([u8; 16], Instant)>,
+    /// Tokens, until when they hold, and since when.
+    leases: HashMap<Vec<u8>, ([u8; 16], Instant, Instant)>,
     floors: HashMap<Vec<u8>, (Version, Instant)>,
     /// Floors from before are lost.
     floors_since: Option<Instant>,
     generation: u128,
+    #[cfg(feature = "http")]
+    log: Log,
+}
+
+/// What was announced.
+#[cfg(feature = "http")]
+#[derive(Default)]
+struct Log {
+    /// None before the first question, and after a flush.
+    life: Option<[u8; 16]>,
+    messages: Vec<Vec<u8>>,
+    purged: HashMap<u16, u64>,
+    outdated: HashMap<u16, u64>,
 }
 
 struct Stored {
@@ -78,6 +97,12 @@ impl InMemory {
     /// Forgets everything, leases and floors included, like `FLUSHALL`.
     pub fn flush(&self) {
         self.state().caches.clear();
+    }
+
+    /// Tells no more of the first `count` announcements, as if its log had been cut.
+    #[cfg(feature = "http")]
+    pub fn cut_news(&self, count: u64) {
+        self.state().oldest_news = count;
     }
 
     /// How many operations there were.
@@ -154,7 +179,7 @@ impl Keys {
             return Acquired::Read(reading);
         }
         let now = Instant::now();
-        if self.leases.get(ask.key).is_some_and(|(_, until)| now < *until) {
+        if self.leases.get(ask.key).is_some_and(|(_, until, _)| now < *until) {
             return Acquired::Held;
         }
         let floor = self.floor(ask.key, ask.floor_ttl);
@@ -163,7 +188,7 @@ impl Keys {
 
     fn lease(&mut self, key: &[u8], ttl: Duration, token: [u8; 16]) -> Lease {
         let now = Instant::now();
-        self.leases.insert(key.to_vec(), (token, now + ttl));
+        self.leases.insert(key.to_vec(), (token, now + ttl, now));
         let note =
             LeaseNote { generation: self.generation.to_be_bytes(), ..LeaseNote::default() };
         Lease { token, note }
@@ -182,7 +207,8 @@ impl Keys {
 
     fn fill(&mut self, fill: &Fill<'_>) -> Filled {
         let now = Instant::now();
-        let token = self.leases.get(fill.key).filter(|(_, until)| now < *until).map(|l| l.0);
+        let held = self.leases.get(fill.key).filter(|(_, until, _)| now < *until);
+        let (token, given) = held.map_or((None, now), |held| (Some(held.0), held.2));
         if token != Some(fill.lease.token) && !cfg!(broken = "no_lease_check") {
             return Filled::LeaseLost;
         }
@@ -203,7 +229,7 @@ impl Keys {
         let stored = Stored {
             id: fill.lease.token,
             generation: self.generation,
-            given: now,
+            given,
             until: now + record.ttl,
             version: record.version,
             body: record.body.to_vec(),
@@ -300,6 +326,61 @@ impl SharedStore for InMemory {
 
     async fn probe(&self, _: usize) -> Result<(), SharedError> {
         self.answer(false, |_, _| ()).await
+    }
+}
+
+#[cfg(feature = "http")]
+impl Log {
+    fn position(&mut self, candidate: [u8; 16]) -> Position {
+        let life = *self.life.get_or_insert(candidate);
+        let mut whole = [0; 36];
+        whole[..16].copy_from_slice(&life);
+        Position { life: Life(whole), count: self.messages.len() as u64 }
+    }
+}
+
+#[cfg(feature = "http")]
+impl SharedNews for InMemory {
+    async fn announce(&self, what: &Announcement<'_>) -> Result<Position, SharedError> {
+        self.answer(true, |all, token| {
+            let log = &mut all.log;
+            log.messages.push(what.message.to_vec());
+            let position = log.position(token());
+            match what.noted {
+                Some((Table::Purged, place)) => log.purged.insert(place, position.count),
+                Some((Table::Outdated, place)) => log.outdated.insert(place, position.count),
+                None => None,
+            };
+            position
+        })
+        .await
+    }
+
+    async fn news(&self, after: Option<&Position>) -> Result<News, SharedError> {
+        let (oldest, after) = (self.state().oldest_news, after.copied());
+        self.answer(true, |all, token| {
+            let log = &mut all.log;
+            let position = log.position(token());
+            let gapless = |after: &Position| {
+                after.life == position.life && after.count >= oldest.min(position.count)
+            };
+            match after.filter(gapless) {
+                Some(after) => News::Next {
+                    position,
+                    messages: log.messages[after.count as usize..].to_vec(),
+                },
+                None => News::Anew {
+                    position,
+                    purged: log.purged.iter().map(|(at, count)| (*at, *count)).collect(),
+                    outdated: log.outdated.iter().map(|(at, count)| (*at, *count)).collect(),
+                },
+            }
+        })
+        .await
+    }
+
+    async fn end_life(&self) -> Result<(), SharedError> {
+        self.answer(false, |all, _| all.log = Log::default()).await
     }
 }
 

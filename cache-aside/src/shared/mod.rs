@@ -3,12 +3,18 @@
 mod erased;
 #[cfg(feature = "test-util")]
 mod in_memory;
+#[cfg(feature = "http")]
+mod news;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
 pub(crate) use self::erased::AnyShared;
 #[cfg(feature = "test-util")]
 pub use self::in_memory::{Fault, InMemory};
+#[cfg(feature = "http")]
+pub(crate) use self::news::AnyNews;
+#[cfg(feature = "http")]
+pub use self::news::{Announcement, Life, News, Position, SharedNews, Table};
 
 use std::error;
 use std::fmt;

@@ -186,6 +186,19 @@ impl<V: Send + Sync + 'static> Tier<V> {
         self.breaker(self.domain(key)).is_open()
     }
 
+    /// Asks the first partition's server something of its own.
+    #[cfg(feature = "http")]
+    pub(crate) async fn ask_first<T>(
+        self: &Arc<Self>,
+        answer: impl Future<Output = Result<T, SharedError>>,
+    ) -> Result<T, SharedError> {
+        let domain = self.store.domain(0);
+        if self.breaker(domain).is_open() && !self.recovering.load(Ordering::Relaxed) {
+            self.recover();
+        }
+        self.ask(domain, answer).await
+    }
+
     /// Asks the store, within the time limit, unless it failed shortly before.
     async fn ask<T>(
         self: &Arc<Self>,

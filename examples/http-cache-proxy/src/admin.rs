@@ -56,10 +56,7 @@ async fn answer(purge: &Purge, method: &Method, uri: &Uri) -> (StatusCode, Strin
         What::Uri(uri) => purge.uri(uri).await,
         What::Prefix(uri) => purge.prefix(uri).await,
         What::Group(origin, name) => purge.group(origin, name).await,
-        What::All => {
-            purge.all().await;
-            Ok(())
-        }
+        What::All => purge.all().await,
     };
     match purged {
         Ok(()) => (StatusCode::OK, "purged\n".to_owned()),

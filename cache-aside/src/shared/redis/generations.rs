@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
+#[cfg(feature = "http")]
+use tokio::sync::watch;
 
 #[derive(Debug, Default)]
-pub(super) struct Generations(RwLock<State>);
+pub(super) struct Generations(RwLock<State>, #[cfg(feature = "http")] watch::Sender<u64>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -45,6 +47,17 @@ impl Generations {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         state.notices += 1;
         state.known.clear();
+        #[cfg(feature = "http")]
+        self.1.send_replace(state.notices);
+    }
+
+    /// Ends when the number of notices is another than `seen`.
+    #[cfg(feature = "http")]
+    pub(super) async fn changed(&self, seen: u64) -> u64 {
+        let mut notices = self.1.subscribe();
+        let changed = notices.wait_for(|notices| *notices != seen).await;
+        // Its sender is this one's own.
+        changed.map_or(seen, |notices| *notices)
     }
 }
 

@@ -4,6 +4,8 @@ mod answer;
 mod connect;
 mod generations;
 mod header;
+#[cfg(feature = "http")]
+mod log;
 mod operations;
 mod script;
 mod session;
@@ -48,14 +50,15 @@ use crate::error::BuildError;
 /// replica may be older than its invalidation. It may evict as it likes
 /// (`maxmemory-policy`). The user that it is accessed as needs `INFO`, `TIME`,
 /// `SCRIPT LOAD`, `EVALSHA`, `GET`, `MGET`, `PTTL`, `UNLINK`, `SET`, `HMGET`, `HSET`,
-/// `HDEL` and `HRANDFIELD` on the keys `{prefix:*` (the brace is a part of each), for a
-/// Cluster `CLUSTER SLOTS`, and for a database other than 0 `SELECT`. With `CLIENT
+/// `HDEL` and `HRANDFIELD` on the keys `{prefix:*` (the brace is a part of each), for HTTP
+/// also `HGET`, `HGETALL`, `RPUSH`, `LTRIM`, `LLEN` and `LRANGE`, for a Cluster `CLUSTER SLOTS`, and for a database other than 0 `SELECT`. With `CLIENT
 /// TRACKING` and `CLIENT CACHING` a hit reads one key, else two.
 ///
 /// **Keys** are `{prefix:cache:partition}` (a colon in the name of the cache is `%3A`)
 /// and then a letter: `v` for records, `l` for
 /// leases, both followed by the key's bytes, `g` for the generation and `f` for
-/// the floors of the partition. A record is 81 bytes longer than what is in it.
+/// the floors of the partition; for HTTP `c`, `j`, `p` and `o` in partition 0, the log of what
+/// was purged and its tables. A record is 81 bytes longer than what is in it.
 #[derive(Clone)]
 #[must_use]
 pub struct RedisStore {

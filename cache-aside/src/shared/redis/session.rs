@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 use super::connect::Connect;
 use super::generations::Generations;
+#[cfg(feature = "http")]
+use super::log::{ANNOUNCE, NEWS};
 use super::script::{ACQUIRE, DISPLACE, FILL, INVALIDATE, RELEASE};
 use crate::clock::{Clock, Tick, nanos};
 use crate::shared::SharedError;
@@ -77,6 +79,40 @@ pub(super) struct Scripts {
     pub(super) release: String,
     pub(super) invalidate: String,
     pub(super) displace: String,
+    #[cfg(feature = "http")]
+    pub(super) announce: String,
+    #[cfg(feature = "http")]
+    pub(super) news: String,
+}
+
+const SCRIPTS: &[&str] = &[
+    ACQUIRE,
+    FILL,
+    RELEASE,
+    INVALIDATE,
+    DISPLACE,
+    #[cfg(feature = "http")]
+    ANNOUNCE,
+    #[cfg(feature = "http")]
+    NEWS,
+];
+
+impl Scripts {
+    /// By their names, in the order of [`SCRIPTS`].
+    fn new(names: Vec<String>) -> Option<Self> {
+        let mut names = names.into_iter();
+        Some(Self {
+            acquire: names.next()?,
+            fill: names.next()?,
+            release: names.next()?,
+            invalidate: names.next()?,
+            displace: names.next()?,
+            #[cfg(feature = "http")]
+            announce: names.next()?,
+            #[cfg(feature = "http")]
+            news: names.next()?,
+        })
+    }
 }
 
 impl Session {
@@ -91,20 +127,21 @@ impl Session {
             }
         }
         let asked = clock.now();
-        let mut greeting = who_are_you();
-        for script in [ACQUIRE, FILL, RELEASE, INVALIDATE, DISPLACE] {
-            greeting.cmd("SCRIPT").arg("LOAD").arg(script);
-        }
-        type Greeting = (String, (i64, i64), String, String, String, String, String);
+        let greeting = who_are_you();
         // Nobody asks for another connection while this one is being opened.
-        let answer = timeout(GREETING, greeting.query_async(&mut connection)).await;
-        let answer = answer.map_err(|_| SharedError::Timeout(GREETING))?;
-        let (info, time, acquire, fill, release, invalidate, displace): Greeting =
-            answer.map_err(classify)?;
+        let answer = timeout(GREETING, async {
+            let who: (String, (i64, i64)) = greeting.query_async(&mut connection).await?;
+            let names: Vec<String> = load_scripts().query_async(&mut connection).await?;
+            Ok((who, names))
+        });
+        let answer = answer.await.map_err(|_| SharedError::Timeout(GREETING))?;
+        let ((info, time), names) = answer.map_err(classify)?;
+        let scripts = Scripts::new(names)
+            .ok_or_else(|| unreachable("the server does not name the scripts"))?;
         Ok(Self {
             id,
             identity: primary(&info)?,
-            scripts: Scripts { acquire, fill, release, invalidate, displace },
+            scripts,
             generations,
             connection,
             ahead: AtomicI64::new(ahead(time, asked)),
@@ -152,11 +189,7 @@ impl Session {
 
     /// Loads the scripts again: somebody has flushed them.
     pub(super) async fn reload(&self) -> Result<(), SharedError> {
-        let mut load = redis::pipe();
-        for script in [ACQUIRE, FILL, RELEASE, INVALIDATE, DISPLACE] {
-            load.cmd("SCRIPT").arg("LOAD").arg(script);
-        }
-        self.commands(&load).await.map(drop)
+        self.commands(&load_scripts()).await.map(drop)
     }
 
     /// Asks who the server is, if that was long ago. One caller does; the others go
@@ -219,6 +252,14 @@ fn who_are_you() -> Pipeline {
     let mut ask = redis::pipe();
     ask.cmd("INFO").arg("replication").cmd("TIME");
     ask
+}
+
+fn load_scripts() -> Pipeline {
+    let mut load = redis::pipe();
+    for script in SCRIPTS {
+        load.cmd("SCRIPT").arg("LOAD").arg(script);
+    }
+    load
 }
 
 /// How far the server's clock is ahead of ours at most, if it said `time` to a

@@ -8,6 +8,7 @@ async fn one_server_conforms() {
     let redis = Redis::start().await.unwrap();
     let store = RedisStore::open(redis.url()).unwrap();
     conformance::shared(|| store.clone()).await;
+    conformance::news(|| store.clone()).await;
 }
 
 #[tokio::test]
@@ -15,4 +16,5 @@ async fn a_cluster_conforms() {
     let cluster = RedisCluster::start().await.unwrap();
     let store = RedisStore::cluster(cluster.urls()).unwrap();
     conformance::shared(|| store.clone()).await;
+    conformance::news(|| store.clone()).await;
 }

@@ -297,7 +297,7 @@ async fn a_purge_overtakes_what_is_on_its_way() {
             "uri" => bed.purge.uri(&uri).await.unwrap(),
             "prefix" => bed.purge.prefix(&uri).await.unwrap(),
             "group" => bed.purge.group(&uri, "x").await.unwrap(),
-            "all" => bed.purge.all().await,
+            "all" => bed.purge.all().await.unwrap(),
             _ => {
                 bed.origin.will(reply(204, "", ""));
                 bed.ask("POST", "/", "Content-Length: 0").await;

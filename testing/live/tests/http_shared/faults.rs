@@ -1,0 +1,219 @@
+//! Redis slow, away, emptied, restarted, and servers that cannot hear it.
+
+use std::time::Duration;
+
+use testbed::eventually;
+use testbed::link::Link;
+use testbed::redis::Redis;
+use tokio::time::{Instant, sleep};
+
+use crate::fleet::{BOUND, Fleet, GROUPED, ask, uri, version};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_server_that_hears_nothing_serves_nothing_unasked() {
+    let redis = Redis::start().await.unwrap();
+    let link = Link::to(redis.addr()).unwrap();
+    let urls = [redis.url(), redis.url(), redis.url_at(link.addr())];
+    let fleet = Fleet::new(&urls).await;
+    for (n, what) in ["uri", "prefix", "group", "all"].into_iter().enumerate() {
+        fleet.warm("/a/b").await;
+        if n % 2 == 0 {
+            link.blackhole()
+        } else {
+            link.cut()
+        }
+        let new = fleet.change();
+        assert!(crate::purging::purge(&fleet, 0, what).await, "{what}");
+        for server in 0..3 {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "{what} on {server}");
+        }
+        // It asks whether what it has is good, and that is not sent again.
+        let answer = fleet.get(2, "/a/b").await;
+        let status = answer.headers()["cache-status"].to_str().unwrap();
+        assert!(status.contains("fwd-status=304"), "{what}: {status}");
+        link.heal();
+        let heard = || async {
+            let answer = fleet.get(2, "/a/b").await;
+            assert_eq!(version(&answer), new);
+            answer.headers()["cache-status"].to_str().unwrap().contains("; hit")
+        };
+        eventually(DEADLINE, heard).await;
+    }
+}
+
+#[tokio::test]
+async fn what_one_cannot_tell_is_told_when_it_can() {
+    let redis = Redis::start().await.unwrap();
+    let link = Link::to(redis.addr()).unwrap();
+    let urls = [redis.url_at(link.addr()), redis.url(), redis.url()];
+    let fleet = Fleet::new(&urls).await;
+    for what in ["uri", "prefix", "group", "all", "POST"] {
+        fleet.warm("/a/b").await;
+        link.cut();
+        let new = fleet.change();
+        let told = crate::purging::purge(&fleet, 0, what).await;
+        assert!(what == "POST" || !told, "{what}");
+        assert_eq!(fleet.version(0, "/a/b").await, new, "{what}");
+        link.heal();
+        // As long as it is not told, it does not take it back.
+        let told = || async {
+            assert_eq!(fleet.version(0, "/a/b").await, new, "{what}");
+            fleet.version(1, "/a/b").await == new && fleet.version(2, "/a/b").await == new
+        };
+        eventually(DEADLINE, told).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_costs_no_error_and_is_used_again() {
+    let redis = Redis::start().await.unwrap();
+    let fleet = Fleet::new(&vec![redis.url(); 3]).await;
+    fleet.warm("/a").await;
+    for frozen in [true, false] {
+        if frozen {
+            redis.pause_process().unwrap();
+        } else {
+            redis.kill().await.unwrap();
+        }
+        let began = Instant::now();
+        let mut slowest = Duration::ZERO;
+        let mut n = 0;
+        while began.elapsed() < Duration::from_secs(3) {
+            for server in 0..3 {
+                for path in ["/a".to_owned(), format!("/{frozen}/{server}/{n}")] {
+                    let asked = Instant::now();
+                    let answer = fleet.get(server, &path).await;
+                    assert_eq!((answer.status().as_u16(), version(&answer)), (200, 1));
+                    slowest = slowest.max(asked.elapsed());
+                }
+            }
+            n += 1;
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Some operations of a quarter of a second until it is not asked any more.
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        if frozen {
+            redis.resume_process().unwrap();
+        } else {
+            redis.restart().await.unwrap();
+        }
+        let path = format!("/again/{frozen}");
+        let shares = || async {
+            let path = format!("{path}/{}", fastrand::u64(..));
+            fleet.get(0, &path).await;
+            let answer = fleet.get(1, &path).await;
+            answer.headers()["cache-status"].to_str().unwrap().contains("shared")
+        };
+        eventually(DEADLINE, shares).await;
+        fleet.warm("/a").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_purged_does_not_come_back_with_an_old_memory() {
+    let redis = Redis::start().await.unwrap();
+    let mut fleet = Fleet::new(&vec![redis.url(); 3]).await;
+    for what in ["uri", "prefix", "group", "all"] {
+        for loss in ["snapshot", "flush", "empty", "table", "count"] {
+            fleet.warm("/a/b").await;
+            redis.save().await.unwrap();
+            let new = fleet.change();
+            assert!(crate::purging::purge(&fleet, 0, what).await, "{what}");
+            match loss {
+                "snapshot" => redis.restart_from_snapshot().await.unwrap(),
+                "empty" => redis.restart_empty().await.unwrap(),
+                "flush" => drop(redis.command(&["FLUSHALL"]).await.unwrap()),
+                // It evicts as it likes.
+                "table" => {
+                    let table = "{cache-aside:cache-aside:0}p";
+                    drop(redis.command(&["DEL", table]).await.unwrap());
+                }
+                _ => {
+                    let count = "{cache-aside:cache-aside:0}c";
+                    drop(redis.command(&["DEL", count]).await.unwrap());
+                }
+            }
+            if fleet.servers.len() < 5 {
+                fleet.add(&redis.url(), |builder| builder.staleness_bound(BOUND));
+            }
+            for _ in 0..2 {
+                for server in 0..fleet.servers.len() {
+                    let now = fleet.version(server, "/a/b").await;
+                    assert_eq!(now, new, "{what}, {loss}, on {server}");
+                }
+                sleep(BOUND).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_is_purged_too() {
+    let redis = Redis::builder().setting("maxmemory-policy", "noeviction").start().await;
+    let redis = redis.unwrap();
+    let fleet = Fleet::new(&vec![redis.url(); 3]).await;
+    for what in ["uri", "prefix", "group", "all"] {
+        fleet.warm("/a/b").await;
+        redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+        let new = fleet.change();
+        assert!(crate::purging::purge(&fleet, 0, what).await, "{what}");
+        for server in 0..3 {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "{what} on {server}");
+        }
+        redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+        sleep(BOUND).await;
+        for server in 0..3 {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "{what} on {server}");
+        }
+    }
+}
+
+/// A process that holds a lease and dies holds nobody up for longer than is said.
+#[tokio::test]
+async fn a_lease_whose_holder_is_gone_is_waited_for_only_so_long() {
+    let redis = Redis::start().await.unwrap();
+    let fleet = Fleet::with(&vec![redis.url(); 2], |builder| {
+        builder.staleness_bound(BOUND).lease_wait(Duration::from_millis(300))
+    })
+    .await;
+    fleet.warm("/other").await;
+    let lease = "{cache-aside:cache-aside:0}lhttp://h/a";
+    let generation = redis.command(&["GET", "{cache-aside:cache-aside:0}g"]).await.unwrap();
+    let testbed::redis::Reply::Bytes(generation) = generation else { panic!("no generation") };
+    let held = [&[1_u8; 16][..], &generation].concat();
+    let words = [&b"SET"[..], lease.as_bytes(), &held, b"PX", b"60000"];
+    redis.command(&words).await.unwrap();
+    let began = Instant::now();
+    for server in [0, 1, 0, 1] {
+        assert_eq!(fleet.version(server, "/a").await, 1);
+    }
+    assert!(began.elapsed() > Duration::from_millis(600), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(fleet.asked(), 2, "each keeps what it asked for");
+}
+
+/// With the commands that the documents name.
+#[tokio::test]
+async fn the_commands_that_are_documented_are_enough() {
+    const COMMANDS: &str = "info time script|load evalsha get mget pttl unlink set hmget hset \
+        hdel hrandfield hget hgetall rpush ltrim llen lrange";
+    let redis = Redis::start().await.unwrap();
+    let rules = "ACL SETUSER app on >secret -@all ~{cache-aside:*";
+    let allowed = COMMANDS.split_whitespace().map(|command| format!("+{command}"));
+    let words: Vec<String> = rules.split(' ').map(str::to_owned).chain(allowed).collect();
+    redis.command(&words).await.unwrap();
+    let url = format!("redis://app:secret@{}/", redis.addr());
+    let fleet = Fleet::new(&vec![url; 2]).await;
+    fleet.fields(GROUPED);
+    fleet.warm("/a").await;
+    let new = fleet.change();
+    fleet.servers[0].purge.group(&uri("/"), "g").await.unwrap();
+    for server in 0..2 {
+        assert_eq!(fleet.version(server, "/a").await, new);
+    }
+    assert_eq!(fleet.asked(), 1);
+    let answer = ask(fleet.servers[1].service.clone(), "GET", "/a").await;
+    assert_eq!(version(&answer), new);
+}
