@@ -81,7 +81,7 @@ pub(super) fn offer(core: &Core, offer: Offer<'_>) -> Result<Head, Refusal> {
         return Err(Refusal::Cookie);
     }
     let selection =
-        Selection::of(headers, offer.client, &settings.keyed_fields).ok_or(Refusal::Vary)?;
+        Selection::of(headers, offer.client, settings.keyed.names()).ok_or(Refusal::Vary)?;
     let length = offer.length.or_else(|| content_length(headers)).unwrap_or_default();
     if length > settings.entry_limit {
         return Err(Refusal::TooLarge);

@@ -54,13 +54,16 @@ impl Selection {
         })
     }
 
-    /// Whether it is for a request, too. `always` are the fields that it was made with.
+    /// Whether it is for a request, too. `always` are the fields that it was made with; those
+    /// that the request has not may be left out.
     pub(super) fn matches(&self, request: &HeaderMap, always: &[HeaderName]) -> bool {
-        self.varied.iter().all(|(name, stored)| normalised(request, name) == *stored)
+        self.varied
+            .iter()
+            .chain(&self.always)
+            .all(|(name, stored)| normalised(request, name) == *stored)
             && always.iter().all(|name| {
-                let stored = self.always.iter().find(|(stored, _)| stored == name);
-                normalised(request, name).as_ref()
-                    == stored.and_then(|(_, value)| value.as_ref())
+                self.always.iter().any(|(stored, _)| stored == name)
+                    || normalised(request, name).is_none()
             })
     }
 
@@ -85,6 +88,38 @@ impl Selection {
         };
         fields.map(own).sum()
     }
+}
+
+/// The fields that always count.
+#[derive(Clone, Debug)]
+pub(super) struct Keyed {
+    names: Box<[HeaderName]>,
+    /// A bit for each length that a name of them has.
+    lengths: u64,
+}
+
+impl Keyed {
+    pub(super) fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names: Box<[_]> = names.into_iter().collect();
+        let lengths = names.iter().fold(0, |all, name| all | length_bit(name));
+        Self { names, lengths }
+    }
+
+    pub(super) fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    /// They, if a request has one of them. Most have none, which is seen without looking for
+    /// each.
+    pub(super) fn of(&self, request: &HeaderMap) -> &[HeaderName] {
+        let has = |name| self.lengths & length_bit(name) != 0 && self.names.contains(name);
+        if request.keys().any(has) { &self.names } else { &[] }
+    }
+}
+
+/// Lengths from 63 on share one.
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(63)
 }
 
 /// A field in a form that is the same for what means the same: lines as one list, without
@@ -225,6 +260,29 @@ mod tests {
         assert!(!matches(&selection, &with) && matches(&selection, &map(&[])));
         assert_ne!(selection.values(&with, &always), selection.values(&map(&[]), &always));
         assert!(!selection.varies());
+    }
+
+    #[test]
+    fn fields_that_a_request_has_not_may_be_left_out() {
+        let long = "x-".to_owned() + &"a".repeat(70);
+        let names = ["x-host", "forwarded", &long];
+        let keyed = Keyed::new(names.map(|name| name.parse().unwrap()));
+        let plain = map(&[("accept", "a"), ("x-port", "1")]);
+        assert!(keyed.of(&plain).is_empty());
+        let mut requests = vec![plain];
+        for name in names {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("host=a"));
+            assert_eq!(keyed.of(&headers), keyed.names());
+            requests.push(headers);
+        }
+        for (a, one) in requests.iter().enumerate() {
+            let selection = Selection::of(&map(&[]), one, keyed.names()).unwrap();
+            for (b, other) in requests.iter().enumerate() {
+                assert_eq!(selection.matches(other, keyed.of(other)), a == b, "{a} for {b}");
+                assert_eq!(selection.matches(other, keyed.names()), a == b, "{a} for {b}");
+            }
+        }
     }
 
     proptest! {
