@@ -113,6 +113,8 @@ struct Inner {
     headers: HeaderMap,
     content: Bytes,
     asked: Arc<AtomicUsize>,
+    /// Each answer is in memory of its own, as what comes from a connection.
+    fresh: bool,
 }
 
 impl Inner {
@@ -131,7 +133,7 @@ impl Inner {
             .collect();
         headers.insert("content-length", content.into());
         let content = Bytes::from(vec![b'x'; content]);
-        Self { headers, content, asked: Arc::default() }
+        Self { headers, content, asked: Arc::default(), fresh: false }
     }
 
     fn varying(mut self) -> Self {
@@ -148,8 +150,15 @@ impl Inner {
 
     fn answer<B>(&self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let mut answer = Response::new(body(self.content.clone()));
+        let own = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        let content = if self.fresh { own(&self.content) } else { self.content.clone() };
+        let mut answer = Response::new(body(content));
         *answer.headers_mut() = self.headers.clone();
+        if self.fresh {
+            for value in answer.headers_mut().values_mut() {
+                *value = HeaderValue::from_maybe_shared(own(value.as_bytes())).unwrap();
+            }
+        }
         answer
     }
 }
@@ -203,14 +212,15 @@ impl Service<Request<Full<Bytes>>> for Slow {
     }
 }
 
-/// As axum's layers have it.
+/// As axum's layers have it. What it does begins when it is polled: a layer may call it and
+/// not wait for it.
 #[derive(Clone)]
 struct OfAxum<S>(S);
 
 impl Service<Request<AxumBody>> for OfAxum<Inner> {
     type Response = Response<AxumBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Later<AxumBody>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -218,7 +228,8 @@ impl Service<Request<AxumBody>> for OfAxum<Inner> {
 
     fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
         black_box(&request);
-        ready(Ok(self.0.answer(AxumBody::from)))
+        let inner = self.0.clone();
+        Box::pin(async move { Ok(inner.answer(AxumBody::from)) })
     }
 }
 
@@ -240,7 +251,10 @@ impl Service<Request<AxumBody>> for OfAxum<Slow> {
 fn requests<B>(more: &[(&'static str, &'static str)], body: impl Fn() -> B) -> Vec<Request<B>> {
     let fields = [
         ("host", "shop.example"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
         ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
         ("accept-language", "en-US,en;q=0.5"),
         ("accept-encoding", "gzip, deflate, br"),
@@ -311,7 +325,9 @@ fn manager() -> MokaManager {
 }
 
 fn tower_http() -> CacheLayer<InMemoryBackend> {
-    CacheLayer::builder(InMemoryBackend::new(1_000_000)).ttl(Duration::from_secs(86_400)).build()
+    CacheLayer::builder(InMemoryBackend::new(1_000_000))
+        .ttl(Duration::from_secs(86_400))
+        .build()
 }
 
 type AxumLayer = axum_response_cache::CacheLayer<
@@ -347,7 +363,7 @@ where
         });
     }
     // Some store in the background.
-    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
     let requests = requests(more, body);
     Box::new(move |n| {
         let request = copied(&requests[n % URIS], body);
@@ -401,19 +417,21 @@ fn now<F: Future>(future: F) -> F::Output {
 
 /// What is allocated for an entry beside the bytes of its answer.
 fn memory(runtime: &Runtime) {
-    println!("\nMemory of one of {ENTRIES} entries, beside the bytes of its fields and content:\n");
+    println!(
+        "\nMemory of one of {ENTRIES} entries, beside the bytes of its fields and content:\n"
+    );
     println!("{:26} {:>9} {:>10} {:>10}", "", "answer, B", "stored, B", "overhead");
     let line = |name: &str, inner: &Inner, bytes: i64| {
         let (answer, each) = (inner.size() as i64, bytes / ENTRIES as i64);
         println!("{name:26} {answer:>9} {each:>10} {:>10}", each - answer);
     };
     for content in [100, 1 << 10] {
-        let inner = Inner::new(content);
+        let inner = Inner { fresh: true, ..Inner::new(content) };
         let service = ours().layer(inner.clone());
         let bytes = stored(runtime, service, full);
         line(&format!("ours, {content} B"), &inner, bytes);
     }
-    let inner = Inner::new(1 << 10);
+    let inner = Inner { fresh: true, ..Inner::new(1 << 10) };
     let service = http_cache_tower::HttpCacheLayer::new(manager()).layer(inner.clone());
     line("http-cache-tower, 1024 B", &inner, stored(runtime, service, full));
     let service = tower_http().layer(inner.clone());

@@ -39,9 +39,15 @@ impl Keys {
             (Some(host), None) => Some(host.to_str().ok()?.trim_ascii()),
             _ => return None,
         };
+        let authority = match uri.authority() {
+            None => None,
+            Some(authority) => Some(named(authority)?),
+        };
         let parsed;
         let field = match field {
             None => None,
+            // As it is behind most servers and clients.
+            Some(text) if uri.authority().is_some_and(|same| same.as_str() == text) => None,
             Some(text) => Some(match plain(text) {
                 Some(host) => host,
                 None => {
@@ -49,10 +55,6 @@ impl Keys {
                     named(&parsed)?
                 }
             }),
-        };
-        let authority = match uri.authority() {
-            None => None,
-            Some(authority) => Some(named(authority)?),
         };
         let host = match (authority, field) {
             (Some(authority), Some(field)) => {
@@ -219,7 +221,8 @@ fn named(authority: &Authority) -> Option<Host<'_>> {
 /// One of letters, digits, `.`, `-` and `_`, with a port of digits or without: every authority
 /// but those that must be parsed to tell.
 fn plain(text: &str) -> Option<Host<'_>> {
-    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let of_name =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let end = text.bytes().position(|byte| !of_name(&byte)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };

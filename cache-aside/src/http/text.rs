@@ -24,10 +24,12 @@ mod tests {
 
     #[test]
     fn each_begins_with_nothing() {
-        let inner = || with_text(|text| {
-            text.push('b');
-            text.clone()
-        });
+        let inner = || {
+            with_text(|text| {
+                text.push('b');
+                text.clone()
+            })
+        };
         let outer = with_text(|text| {
             text.push('a');
             (inner(), text.clone())

@@ -11,13 +11,24 @@ use super::field::{members, parameter, split};
 const MOST: usize = 32;
 
 /// The request's fields that a response was chosen by, with what they were.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
     /// Those of `Vary`.
     varied: Box<[(HeaderName, Value)]>,
     /// Those that always count, as far as the request had them.
     always: Box<[(HeaderName, Value)]>,
+    /// Those of `Vary` as they were, where that was one line, as far as that is known: who
+    /// sends the same is seen without bringing it into its normal form.
+    verbatim: Box<[Value]>,
 }
+
+impl PartialEq for Selection {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.varied, &self.always) == (&other.varied, &other.always)
+    }
+}
+
+impl Eq for Selection {}
 
 /// A field in its normal form; none if it is not there.
 type Value = Option<Box<[u8]>>;
@@ -47,8 +58,11 @@ impl Selection {
             let value = normalised(request, &name);
             (name, value)
         };
+        let verbatim = |name| only_line(request, name).map(Into::into);
+        let verbatim = names.iter().map(verbatim).collect();
         let always = always.iter().cloned().map(with_value);
         Some(Self {
+            verbatim,
             varied: names.into_iter().map(with_value).collect(),
             always: always.filter(|(_, value)| value.is_some()).collect(),
         })
@@ -57,10 +71,16 @@ impl Selection {
     /// Whether it is for a request, too. `always` are the fields that it was made with; those
     /// that the request has not may be left out.
     pub(super) fn matches(&self, request: &HeaderMap, always: &[HeaderName]) -> bool {
+        let holds = |(name, stored): &(_, _)| normalised(request, name) == *stored;
+        let is_verbatim = |n: usize, name| {
+            let stored = self.verbatim.get(n).and_then(Option::as_deref);
+            stored.is_some() && stored == only_line(request, name)
+        };
         self.varied
             .iter()
-            .chain(&self.always)
-            .all(|(name, stored)| normalised(request, name) == *stored)
+            .enumerate()
+            .all(|(n, field)| is_verbatim(n, &field.0) || holds(field))
+            && self.always.iter().all(holds)
             && always.iter().all(|name| {
                 self.always.iter().any(|(stored, _)| stored == name)
                     || normalised(request, name).is_none()
@@ -86,7 +106,11 @@ impl Selection {
                 + name.as_str().len()
                 + value.as_ref().map_or(0, |value| value.len())
         };
-        fields.map(own).sum()
+        let verbatim = self
+            .verbatim
+            .iter()
+            .map(|line| size_of::<Value>() + line.as_ref().map_or(0, |line| line.len()));
+        fields.map(own).chain(verbatim).sum()
     }
 }
 
@@ -120,6 +144,13 @@ impl Keyed {
 /// Lengths from 63 on share one.
 fn length_bit(name: &HeaderName) -> u64 {
     1 << name.as_str().len().min(63)
+}
+
+/// A field that is one line.
+fn only_line<'r>(request: &'r HeaderMap, name: &HeaderName) -> Option<&'r [u8]> {
+    let mut lines = request.get_all(name).iter();
+    let first = lines.next()?;
+    lines.next().is_none().then(|| first.as_bytes())
 }
 
 /// A field in a form that is the same for what means the same: lines as one list, without
@@ -272,7 +303,10 @@ mod tests {
         let mut requests = vec![plain];
         for name in names {
             let mut headers = HeaderMap::new();
-            headers.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("host=a"));
+            headers.insert(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_static("host=a"),
+            );
             assert_eq!(keyed.of(&headers), keyed.names());
             requests.push(headers);
         }

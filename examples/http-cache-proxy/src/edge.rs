@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_aside::http::{Body, HttpCache, HttpCacheLayer};
-use http::header::{
-    CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE,
-};
+use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};

@@ -16,15 +16,15 @@ pin_project! {
     pub(crate) struct Patient<B> {
         #[pin]
         body: B,
-        #[pin]
-        silence: Sleep,
+        // Not in here: it would make every answer larger, those from the store too.
+        silence: Pin<Box<Sleep>>,
         limit: Duration,
     }
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, silence: sleep(limit), limit }
+        Self { body, silence: Box::pin(sleep(limit)), limit }
     }
 }
 
@@ -42,11 +42,11 @@ where
         let this = self.project();
         match this.body.poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.silence.reset(Instant::now() + *this.limit);
+                this.silence.as_mut().reset(Instant::now() + *this.limit);
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
-                ready!(this.silence.poll(cx));
+                ready!(this.silence.as_mut().poll(cx));
                 Poll::Ready(Some(Err(Box::new(Silent(*this.limit)))))
             }
         }

@@ -13,6 +13,7 @@ use std::process::Command;
 use testbed::Folder;
 use testbed::locate::{self, Need};
 
+use self::nginx::Sends;
 use self::origin::Origin;
 use self::subject::Subject;
 use self::wrk::Asked;
@@ -26,6 +27,9 @@ const LOAD_CORE: &str = "1";
 /// Rounds of one block of each subject, and seconds of a block.
 const ROUNDS: usize = 6;
 const SECONDS: u32 = 1;
+
+/// URLs that are asked for in turn: as many as nginx may have files open for.
+const URLS: usize = 10_000;
 
 /// Entries whose memory is measured.
 const ENTRIES: usize = 100_000;
@@ -44,16 +48,18 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
     runtime()?.block_on(measure())
 }
 
-/// In the order of the table; nginx is there twice, for the ratio of a subject to itself.
-const NAMES: [&str; 4] = ["nginx", "nginx again", "http-cache-proxy", "http-cache-tower"];
-const OURS: usize = 2;
+/// In the order of the table; the first is there twice, for the ratio of a subject to itself.
+const NAMES: [&str; 5] =
+    ["nginx", "nginx again", "nginx, no sendfile", "http-cache-proxy", "http-cache-tower"];
+const OURS: usize = 3;
 
 async fn measure() -> Result<(), String> {
     let wrk = locate::wrk().map_err(|missing| missing.to_string())?;
     let origin = Origin::start().await?;
     let subjects = [
-        Subject::nginx(&origin).await?,
-        Subject::nginx(&origin).await?,
+        Subject::nginx(&origin, Sends::File).await?,
+        Subject::nginx(&origin, Sends::File).await?,
+        Subject::nginx(&origin, Sends::Copy).await?,
         Subject::proxy(
             &release("http-cache-proxy"),
             &["--threads", "1", "--memory", "1024"],
@@ -79,17 +85,17 @@ async fn measure() -> Result<(), String> {
     for subject in &subjects {
         client::fill(subject.address(), ENTRIES).await?;
     }
-    let all = Asked::Many(ENTRIES);
-    rounds("100,000 URLs", &subjects, &wrk, folder.path(), &origin, all).await?;
+    let many = Asked::Many(URLS);
+    rounds("10,000 URLs", &subjects, &wrk, folder.path(), &origin, many).await?;
     println!(
         "\nMemory (RSS), and what one of 100,000 entries of 1 KiB adds; nginx has their\ncontents in files, which are not counted:\n"
     );
-    println!("{:18}{:>12}{:>14}{:>16}", "", "empty, MiB", "filled, MiB", "per entry, B");
+    println!("{:20}{:>12}{:>14}{:>16}", "", "empty, MiB", "filled, MiB", "per entry, B");
     for ((name, subject), empty) in NAMES.iter().zip(&subjects).zip(empty) {
         let filled = subject.resident()?;
         let each = filled.saturating_sub(empty) / ENTRIES as u64;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        println!("{name:18}{:>12.1}{:>14.1}{each:>16}", mib(empty), mib(filled));
+        println!("{name:20}{:>12.1}{:>14.1}{each:>16}", mib(empty), mib(filled));
     }
     for subject in subjects {
         subject.stop().await;
@@ -106,20 +112,22 @@ struct Block {
 
 async fn rounds(
     what: &str,
-    subjects: &[Subject; 4],
+    subjects: &[Subject; 5],
     wrk: &Path,
     folder: &Path,
     origin: &Origin,
     asked: Asked,
 ) -> Result<(), String> {
-    let mut blocks: [Vec<Block>; 4] = Default::default();
+    let mut blocks: [Vec<Block>; 5] = Default::default();
     for round in 0..=ROUNDS {
         for at in 0..subjects.len() {
             // In either order, so that what drifts drifts for all.
             let at = if round % 2 == 0 { at } else { subjects.len() - 1 - at };
             let subject = &subjects[at];
             let (cpu, came) = (subject.cpu(), origin.asked());
-            let load = wrk::load(wrk, folder, subject.address(), asked, SECONDS).await?;
+            let load = wrk::load(wrk, folder, subject.address(), asked, SECONDS).await;
+            let load =
+                load.map_err(|error| format!("{}: {error}\n{}", NAMES[at], subject.errors()))?;
             let cpu = subject.cpu().saturating_sub(cpu);
             // The first finds everything cold.
             if round == 0 {
@@ -133,7 +141,7 @@ async fn rounds(
         }
     }
     println!(
-        "\n{:18}{:>12}{:>14}{:>16}{:>18}",
+        "\n{:20}{:>12}{:>14}{:>16}{:>18}",
         what, "CPU, us", "requests/s", "ours/it, CPU", "it/nginx, CPU"
     );
     for (at, name) in NAMES.iter().enumerate() {
@@ -144,7 +152,7 @@ async fn rounds(
         let (cpu, rate) = (of(|block| block.micros), of(|block| block.per_second));
         let ours = ratio(&blocks[OURS], &blocks[at]);
         let nginx = ratio(&blocks[at], &blocks[0]);
-        println!("{name:18}{cpu:>12.2}{rate:>14.0}{ours:>16.2}{nginx:>18.2}");
+        println!("{name:20}{cpu:>12.2}{rate:>14.0}{ours:>16.2}{nginx:>18.2}");
     }
     Ok(())
 }

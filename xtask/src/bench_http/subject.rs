@@ -13,8 +13,9 @@ use testbed::guard::{ExitSignal, Process, descendants, spawn_guarded};
 use testbed::locate;
 use tokio::net::TcpStream;
 
+use super::nginx::{self, Sends};
 use super::origin::Origin;
-use super::{CORE, nginx, pinned};
+use super::{CORE, pinned};
 use crate::overhead::cpu::Cpu;
 
 const OPENING: Duration = Duration::from_secs(10);
@@ -23,14 +24,15 @@ const STOPPING: Duration = Duration::from_secs(15);
 pub(super) struct Subject {
     process: Process,
     address: SocketAddr,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Subject {
-    pub(super) async fn nginx(origin: &Origin) -> Result<Self, String> {
+    pub(super) async fn nginx(origin: &Origin, sends: Sends) -> Result<Self, String> {
         let program = locate::nginx().map_err(|missing| missing.to_string())?;
         let folder = folder().await?;
-        let (command, address) = nginx::command(&program, folder.path(), origin.address())?;
+        let (command, address) =
+            nginx::command(&program, folder.path(), origin.address(), sends)?;
         let mut on_core = pinned(CORE, Path::new(command.get_program()));
         // The folder's account: nginx is started by whoever is to own its files.
         let owner = fs::metadata(folder.path()).map_err(|error| error.to_string())?;
@@ -43,7 +45,7 @@ impl Subject {
         };
         let opened = tokio::time::timeout(OPENING, opened).await;
         opened.map_err(|_| format!("nginx did not open: {}", said(&folder, "errors")))?;
-        Ok(Self { process, address, _folder: folder })
+        Ok(Self { process, address, folder })
     }
 
     /// A proxy that prints its URL as the first line.
@@ -69,11 +71,18 @@ impl Subject {
         let errors =
             || format!("{} did not open: {}", program.display(), said(&folder, "errors"));
         let address = address.ok_or_else(errors)?;
-        Ok(Self { process, address, _folder: folder })
+        Ok(Self { process, address, folder })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has said of errors, the last lines.
+    pub(super) fn errors(&self) -> String {
+        let said = said(&self.folder, "errors");
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("\n")
     }
 
     /// The CPU time of the process and its workers.
