@@ -11,6 +11,6 @@ mod allocations;
 mod instructions;
 mod pairs;
 
-pub use crate::allocations::{Counting, allocations};
+pub use crate::allocations::{Counting, allocations, live_bytes};
 pub use crate::instructions::{answer_count_request, instructions_over, instructions_per_op};
 pub use crate::pairs::{Comparison, compare, compare_blocks, scaling};

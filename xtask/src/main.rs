@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask help` lists them.
 #![allow(clippy::disallowed_methods, reason = "it tells people how long things took")]
 
+mod bench_http;
 mod budget;
 mod command;
 mod controls;
@@ -33,6 +34,10 @@ cargo xtask demo --fleet [--once] [--yes] [--replay FILE.csv]
 cargo xtask overhead [--yes]
     what each layer of a worker costs a request: p50 and CPU of a profile and of an
     order, with all layers and without this one, in interleaved blocks; a table
+cargo xtask bench-http [--yes]
+    what a hit costs through http-cache-proxy, beside nginx and the same kind of
+    proxy with http-cache-tower: CPU, requests a second and memory, one core each,
+    in interleaved blocks; tables
 cargo xtask test [--yes]
     everything: unit, doc, README and live tests, examples, each feature, controls
 cargo xtask controls [CRATE [NAME]]
@@ -46,7 +51,7 @@ cargo xtask torture [CRATE] [--seconds N]
     of each fault, or 20,000 operations under each where operations are counted,
     or a minute of fuzzing; of the storefront as a fleet, N seconds (300) of all
 
-What is missing (PostgreSQL, Redis) is installed: on a terminal it is asked for
+What is missing (PostgreSQL, Redis, nginx, wrk) is installed: on a terminal it is asked for
 first, unless --yes or the environment variable CI is given.
 ";
 
@@ -57,6 +62,8 @@ fn main() -> ExitCode {
         ["demo", words @ ..] => demo::Options::parse(words).and_then(demo::run),
         ["overhead"] => overhead::run(false),
         ["overhead", "--yes"] => overhead::run(true),
+        ["bench-http"] => bench_http::run(false),
+        ["bench-http", "--yes"] => bench_http::run(true),
         ["test"] => test::run(false),
         ["test", "--yes"] => test::run(true),
         ["controls"] => controls::run(None, None),

@@ -15,6 +15,7 @@ use super::layer::HttpCacheLayer;
 use super::lifetime::Heuristic;
 use super::status::is_name;
 use super::target::Keys;
+use super::vary::Keyed;
 use crate::builder::CacheBuilder;
 use crate::clock::Clock;
 use crate::error::BuildError;
@@ -71,7 +72,7 @@ impl HttpCacheBuilder {
                 name: "cache-aside".into(),
                 keys: Keys { scheme: "http", sorted: false, ignored: Arc::new([]) },
                 original_uri: None,
-                keyed_fields: KEYED.iter().map(|name| HeaderName::from_static(name)).collect(),
+                keyed: Keyed::new(KEYED.map(HeaderName::from_static)),
                 targets: vec![HeaderName::from_static("cdn-cache-control")],
                 honours_requests: true,
                 heuristic: Some(Heuristic { share: 0.1, most: DAY }),
@@ -239,7 +240,7 @@ impl HttpCacheBuilder {
     /// looks at without saying so in `Vary` belongs here: otherwise one client could choose
     /// what is stored for others.
     pub fn keyed_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.settings.keyed_fields = names.into_iter().collect();
+        self.settings.keyed = Keyed::new(names);
         self
     }
 

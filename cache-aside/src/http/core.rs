@@ -17,7 +17,7 @@ use super::marks::{Mark, Marks, Moment};
 use super::reuse::{Failure, Standing, Verdict, reuse, stands_in};
 use super::status::Status;
 use super::target::{Keys, Target};
-use super::vary::Values;
+use super::vary::{Keyed, Values};
 use crate::clock::Tick;
 use crate::engine::Engine;
 use crate::epoch::Stamp;
@@ -36,7 +36,7 @@ pub(super) struct Settings {
     pub(super) name: Box<str>,
     pub(super) keys: Keys,
     pub(super) original_uri: Option<Arc<OriginalUri>>,
-    pub(super) keyed_fields: Vec<HeaderName>,
+    pub(super) keyed: Keyed,
     pub(super) targets: Vec<HeaderName>,
     pub(super) honours_requests: bool,
     pub(super) heuristic: Option<Heuristic>,
@@ -207,7 +207,7 @@ impl Core {
 
     /// Whether a response was chosen by what a request says, and has what it asks for.
     pub(super) fn is_for(&self, head: &Head, request: &HeaderMap) -> bool {
-        let selected = head.selection.matches(request, &self.settings.keyed_fields);
+        let selected = head.selection.matches(request, self.settings.keyed.of(request));
         selected
             && head.part.is_none_or(|part| {
                 part.has(request) && if_range_holds(request, &head.fields.to_map())
@@ -216,7 +216,7 @@ impl Core {
 
     /// What tells a request apart from others, going by a response.
     pub(super) fn values(&self, head: &Head, request: &HeaderMap) -> Values {
-        head.selection.values(request, &self.settings.keyed_fields)
+        head.selection.values(request, self.settings.keyed.names())
     }
 
     /// How it stands with a response; none if it was purged.

@@ -95,7 +95,7 @@ fn judge(core: &Core, offer: &Offer<'_>, read: &Read) -> Result<Selection, Refus
         return Err(Refusal::Cookie);
     }
     let selection =
-        Selection::of(headers, offer.client, &settings.keyed_fields).ok_or(Refusal::Vary)?;
+        Selection::of(headers, offer.client, settings.keyed.names()).ok_or(Refusal::Vary)?;
     let length = offer.length.or_else(|| content_length(headers)).unwrap_or_default();
     if length > settings.entry_limit {
         return Err(Refusal::TooLarge);

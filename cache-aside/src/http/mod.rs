@@ -32,6 +32,7 @@ mod status;
 mod storable;
 mod stream;
 mod target;
+mod text;
 mod update;
 mod vary;
 

@@ -111,7 +111,8 @@ pub(super) fn may_have_content(status: StatusCode) -> bool {
 
 fn aged(head: &Head, now: Tick) -> HeaderMap {
     let mut headers = head.fields.to_map();
-    headers.insert(AGE, head.age(now).as_secs().into());
+    let age = itoa::Buffer::new().format(head.age(now).as_secs()).parse();
+    headers.insert(AGE, age.expect("it is of digits"));
     headers
 }
 

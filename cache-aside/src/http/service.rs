@@ -82,32 +82,68 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (core, inner) = (Arc::clone(&self.core), self.inner.clone());
-        let forward = |request, forward, detail| {
-            core.engine.metrics.request(Counted::Bypass);
-            let core = Arc::clone(&core);
-            ResponseFuture::waiting(pass::forwarded(
-                core,
-                inner.clone(),
-                request,
-                forward,
-                detail,
-            ))
-        };
-        match self.route(&request) {
-            Route::Cached(target) => self.cached(request, target),
-            Route::Untouched => ResponseFuture::waiting(pass::untouched(inner, request)),
-            Route::Bypassed(why) => forward(request, Forward::Bypass, Some(why)),
-            Route::Safe => forward(request, Forward::Method, None),
-            Route::Changes(target) => {
-                core.engine.metrics.request(Counted::Bypass);
-                ResponseFuture::waiting(pass::changed(core, inner, request, target))
-            }
-        }
+        self.respond(request)
+    }
+}
+
+/// A call needs no more than a reference: a server that shares one cache among its connections
+/// need not clone it for each request.
+impl<S, B, R> Service<Request<B>> for &HttpCache<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Send + 'static,
+    S::Future: Send,
+    B: HttpBody + Send + 'static,
+    R: HttpBody + Send + 'static,
+    R::Data: Send,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<super::Body<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<R, S::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.respond(request)
     }
 }
 
 impl<S> HttpCache<S> {
+    fn respond<B, R>(&self, request: Request<B>) -> ResponseFuture<R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Error: Send + 'static,
+        S::Future: Send,
+        B: HttpBody + Send + 'static,
+        R: HttpBody + Send + 'static,
+        R::Data: Send,
+        R::Error: Into<BoxError>,
+    {
+        // Cloned below only: a hit needs neither.
+        let both = || (Arc::clone(&self.core), self.inner.clone());
+        let forward = |request, forward, detail| {
+            self.core.engine.metrics.request(Counted::Bypass);
+            let (core, inner) = both();
+            ResponseFuture::waiting(pass::forwarded(core, inner, request, forward, detail))
+        };
+        match self.route(&request) {
+            Route::Cached(target) => self.cached(request, target),
+            Route::Untouched => {
+                ResponseFuture::waiting(pass::untouched(self.inner.clone(), request))
+            }
+            Route::Bypassed(why) => forward(request, Forward::Bypass, Some(why)),
+            Route::Safe => forward(request, Forward::Method, None),
+            Route::Changes(target) => {
+                self.core.engine.metrics.request(Counted::Bypass);
+                let (core, inner) = both();
+                ResponseFuture::waiting(pass::changed(core, inner, request, target))
+            }
+        }
+    }
+
     fn route<B: HttpBody>(&self, request: &Request<B>) -> Route {
         let settings = &self.core.settings;
         let (method, headers) = (request.method(), request.headers());

@@ -1,9 +1,10 @@
 //! `Cache-Status` (RFC 9211): what the cache did with a request.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::text::with_text;
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -62,7 +63,13 @@ impl Status<'_> {
     }
 
     fn value(&self, name: &str) -> HeaderValue {
-        let mut text = String::with_capacity(64);
+        with_text(|text| {
+            self.write(name, text);
+            HeaderValue::from_str(text).expect("it is of visible letters and spaces")
+        })
+    }
+
+    fn write(&self, name: &str, text: &mut String) {
         text.push_str(name);
         if self.hit {
             text.push_str("; hit");
@@ -77,7 +84,8 @@ impl Status<'_> {
         }
         if let Some(Ttl { lifetime, age }) = self.ttl {
             let left = lifetime.as_secs() as i64 - age.as_secs() as i64;
-            write!(text, "; ttl={left}").expect("a string takes what it is given");
+            text.push_str("; ttl=");
+            text.push_str(itoa::Buffer::new().format(left));
         }
         if self.stored {
             text.push_str("; stored");
@@ -99,7 +107,6 @@ impl Status<'_> {
             text.push_str("; detail=");
             text.push_str(detail);
         }
-        HeaderValue::try_from(text).expect("it is of visible letters and spaces")
     }
 }
 

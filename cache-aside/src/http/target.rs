@@ -6,6 +6,8 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
+use super::text::with_text;
+
 /// The most segments of a path that purges by prefix tell apart.
 const DEEPEST: usize = 16;
 
@@ -36,56 +38,65 @@ impl Keys {
         }
         let scheme = uri.scheme_str().unwrap_or(self.scheme);
         let mut hosts = headers.get_all(HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
+        let field = match (hosts.next(), hosts.next()) {
             (None, _) => None,
-            (Some(host), None) => {
-                Some(host.to_str().ok()?.trim_ascii().parse::<Authority>().ok()?)
-            }
+            (Some(host), None) => Some(host.to_str().ok()?.trim_ascii()),
             _ => return None,
         };
-        match (uri.authority(), &host) {
-            (Some(authority), Some(host)) => {
-                let same =
-                    named(authority, scheme)?.0.eq_ignore_ascii_case(named(host, scheme)?.0)
-                        && named(authority, scheme)?.1 == named(host, scheme)?.1;
-                same.then(|| self.target(uri, scheme, authority)).flatten()
+        let authority = match uri.authority() {
+            None => None,
+            Some(authority) => Some(named(authority)?),
+        };
+        let parsed;
+        let field = match field {
+            None => None,
+            // As it is behind most servers and clients.
+            Some(text) if uri.authority().is_some_and(|same| same.as_str() == text) => None,
+            Some(text) => Some(match plain(text) {
+                Some(host) => host,
+                None => {
+                    parsed = text.parse::<Authority>().ok()?;
+                    named(&parsed)?
+                }
+            }),
+        };
+        let host = match (authority, field) {
+            (Some(authority), Some(field)) => {
+                authority.is_same(field, scheme).then_some(authority)?
             }
-            (Some(authority), None) => self.target(uri, scheme, authority),
-            (None, Some(host)) => self.target(uri, scheme, host),
-            (None, None) => None,
-        }
+            (authority, field) => authority.or(field)?,
+        };
+        self.target(uri, scheme, host)
     }
 
     /// That of a URI with scheme and host.
     pub(super) fn of_uri(&self, uri: &Uri) -> Option<Target> {
-        self.target(uri, uri.scheme_str()?, uri.authority()?)
+        self.target(uri, uri.scheme_str()?, named(uri.authority()?)?)
     }
 
-    fn target(&self, uri: &Uri, scheme: &str, authority: &Authority) -> Option<Target> {
-        let (host, port) = named(authority, scheme)?;
+    fn target(&self, uri: &Uri, scheme: &str, host: Host<'_>) -> Option<Target> {
         let path = uri.path();
         if !(path.is_empty() || path.starts_with('/')) {
             return None;
         }
-        let query = uri.query();
-        let mut key = String::with_capacity(
-            scheme.len() + host.len() + path.len() + query.map_or(0, str::len) + 12,
-        );
-        key.push_str(scheme);
-        key.push_str("://");
-        key.push_str(host);
-        key.make_ascii_lowercase();
-        if let Some(port) = port {
-            key.push(':');
-            key.push_str(port);
-        }
-        let origin = key.len();
-        key.push_str(if path.is_empty() { "/" } else { path });
-        let path = key.len();
-        if let Some(query) = query {
-            self.push_query(&mut key, query);
-        }
-        Some(Target { key: key.into(), origin, path })
+        let (origin, path, key) = with_text(|key| {
+            key.push_str(scheme);
+            key.push_str("://");
+            key.push_str(host.name);
+            key.make_ascii_lowercase();
+            if let Some(port) = host.port(scheme) {
+                key.push(':');
+                key.push_str(port);
+            }
+            let origin = key.len();
+            key.push_str(if path.is_empty() { "/" } else { path });
+            let path = key.len();
+            if let Some(query) = uri.query() {
+                self.push_query(key, query);
+            }
+            (origin, path, Arc::from(key.as_str()))
+        });
+        Some(Target { key, origin, path })
     }
 
     fn push_query(&self, key: &mut String, query: &str) {
@@ -178,18 +189,51 @@ impl Target {
     }
 }
 
-/// Host and port; no port where it is that of the scheme.
-fn named<'a>(authority: &'a Authority, scheme: &str) -> Option<(&'a str, Option<&'a str>)> {
-    if authority.as_str().contains('@') || authority.host().is_empty() {
+/// A host, and what is said of its port.
+#[derive(Clone, Copy, Debug)]
+struct Host<'a> {
+    name: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Host<'a> {
+    /// None where it is that of the scheme.
+    fn port(self, scheme: &str) -> Option<&'a str> {
+        let usual = match scheme {
+            "http" => "80",
+            "https" => "443",
+            _ => "",
+        };
+        Some(self.port).filter(|port| !port.is_empty() && *port != usual)
+    }
+
+    fn is_same(self, other: Host<'_>, scheme: &str) -> bool {
+        self.name.eq_ignore_ascii_case(other.name) && self.port(scheme) == other.port(scheme)
+    }
+}
+
+fn named(authority: &Authority) -> Option<Host<'_>> {
+    let text = authority.as_str();
+    if let Some(host) = plain(text) {
+        return Some(host);
+    }
+    let name = authority.host();
+    if text.contains('@') || name.is_empty() {
         return None;
     }
-    let port = authority.as_str()[authority.host().len()..].strip_prefix(':');
-    let usual = match scheme {
-        "http" => "80",
-        "https" => "443",
-        _ => "",
-    };
-    Some((authority.host(), port.filter(|port| !port.is_empty() && *port != usual)))
+    Some(Host { name, port: text[name.len()..].strip_prefix(':').unwrap_or_default() })
+}
+
+/// One of letters, digits, `.`, `-` and `_`, with a port of digits or without: every authority
+/// but those that must be parsed to tell.
+fn plain(text: &str) -> Option<Host<'_>> {
+    let of_name =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let end = text.bytes().position(|byte| !of_name(&byte)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };
+    let number = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    (!name.is_empty() && number).then_some(Host { name, port })
 }
 
 fn has_scheme(text: &str) -> bool {
@@ -321,6 +365,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_plain_is_what_it_is_as_an_authority(text in "[a-zA-Z0-9._-]{0,4}(:[0-9]{0,6})?") {
+            if let Some(host) = plain(&text) {
+                let authority: Authority = text.parse().unwrap();
+                prop_assert_eq!(host.name, authority.host());
+                let port = text[host.name.len()..].trim_start_matches(':');
+                prop_assert_eq!(host.port, port);
+            }
+        }
+
         #[test]
         fn nothing_panics(reference in any::<Vec<u8>>(), path in "/[a-c/.%?]{0,12}") {
             let base = keys().of_uri(&format!("http://h{path}").parse().unwrap()).unwrap();

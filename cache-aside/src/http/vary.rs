@@ -11,13 +11,24 @@ use super::field::{members, parameter, split};
 const MOST: usize = 32;
 
 /// The request's fields that a response was chosen by, with what they were.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
     /// Those of `Vary`.
     varied: Box<[(HeaderName, Value)]>,
     /// Those that always count, as far as the request had them.
     always: Box<[(HeaderName, Value)]>,
+    /// Those of `Vary` as they were, where that was one line, as far as that is known: who
+    /// sends the same is seen without bringing it into its normal form.
+    verbatim: Box<[Value]>,
 }
+
+impl PartialEq for Selection {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.varied, &self.always) == (&other.varied, &other.always)
+    }
+}
+
+impl Eq for Selection {}
 
 /// A field in its normal form; none if it is not there.
 pub(super) type Value = Option<Box<[u8]>>;
@@ -47,20 +58,32 @@ impl Selection {
             let value = normalised(request, &name);
             (name, value)
         };
+        let verbatim = |name| only_line(request, name).map(Into::into);
+        let verbatim = names.iter().map(verbatim).collect();
         let always = always.iter().cloned().map(with_value);
         Some(Self {
+            verbatim,
             varied: names.into_iter().map(with_value).collect(),
             always: always.filter(|(_, value)| value.is_some()).collect(),
         })
     }
 
-    /// Whether it is for a request, too. `always` are the fields that it was made with.
+    /// Whether it is for a request, too. `always` are the fields that it was made with; those
+    /// that the request has not may be left out.
     pub(super) fn matches(&self, request: &HeaderMap, always: &[HeaderName]) -> bool {
-        self.varied.iter().all(|(name, stored)| normalised(request, name) == *stored)
+        let holds = |(name, stored): &(_, _)| normalised(request, name) == *stored;
+        let is_verbatim = |n: usize, name| {
+            let stored = self.verbatim.get(n).and_then(Option::as_deref);
+            stored.is_some() && stored == only_line(request, name)
+        };
+        self.varied
+            .iter()
+            .enumerate()
+            .all(|(n, field)| is_verbatim(n, &field.0) || holds(field))
+            && self.always.iter().all(holds)
             && always.iter().all(|name| {
-                let stored = self.always.iter().find(|(stored, _)| stored == name);
-                normalised(request, name).as_ref()
-                    == stored.and_then(|(_, value)| value.as_ref())
+                self.always.iter().any(|(stored, _)| stored == name)
+                    || normalised(request, name).is_none()
             })
     }
 
@@ -89,7 +112,7 @@ impl Selection {
         varied: Vec<(HeaderName, Value)>,
         always: Vec<(HeaderName, Value)>,
     ) -> Self {
-        Self { varied: varied.into(), always: always.into() }
+        Self { varied: varied.into(), always: always.into(), verbatim: Box::default() }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -99,8 +122,51 @@ impl Selection {
                 + name.as_str().len()
                 + value.as_ref().map_or(0, |value| value.len())
         };
-        fields.map(own).sum()
+        let verbatim = self
+            .verbatim
+            .iter()
+            .map(|line| size_of::<Value>() + line.as_ref().map_or(0, |line| line.len()));
+        fields.map(own).chain(verbatim).sum()
     }
+}
+
+/// The fields that always count.
+#[derive(Clone, Debug)]
+pub(super) struct Keyed {
+    names: Box<[HeaderName]>,
+    /// A bit for each length that a name of them has.
+    lengths: u64,
+}
+
+impl Keyed {
+    pub(super) fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names: Box<[_]> = names.into_iter().collect();
+        let lengths = names.iter().fold(0, |all, name| all | length_bit(name));
+        Self { names, lengths }
+    }
+
+    pub(super) fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    /// They, if a request has one of them. Most have none, which is seen without looking for
+    /// each.
+    pub(super) fn of(&self, request: &HeaderMap) -> &[HeaderName] {
+        let has = |name| self.lengths & length_bit(name) != 0 && self.names.contains(name);
+        if request.keys().any(has) { &self.names } else { &[] }
+    }
+}
+
+/// Lengths from 63 on share one.
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(63)
+}
+
+/// A field that is one line.
+fn only_line<'r>(request: &'r HeaderMap, name: &HeaderName) -> Option<&'r [u8]> {
+    let mut lines = request.get_all(name).iter();
+    let first = lines.next()?;
+    lines.next().is_none().then(|| first.as_bytes())
 }
 
 /// A field in a form that is the same for what means the same: lines as one list, without
@@ -247,6 +313,32 @@ mod tests {
         assert!(!matches(&selection, &with) && matches(&selection, &map(&[])));
         assert_ne!(selection.values(&with, &always), selection.values(&map(&[]), &always));
         assert!(!selection.varies());
+    }
+
+    #[test]
+    fn fields_that_a_request_has_not_may_be_left_out() {
+        let long = "x-".to_owned() + &"a".repeat(70);
+        let names = ["x-host", "forwarded", &long];
+        let keyed = Keyed::new(names.map(|name| name.parse().unwrap()));
+        let plain = map(&[("accept", "a"), ("x-port", "1")]);
+        assert!(keyed.of(&plain).is_empty());
+        let mut requests = vec![plain];
+        for name in names {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_static("host=a"),
+            );
+            assert_eq!(keyed.of(&headers), keyed.names());
+            requests.push(headers);
+        }
+        for (a, one) in requests.iter().enumerate() {
+            let selection = Selection::of(&map(&[]), one, keyed.names()).unwrap();
+            for (b, other) in requests.iter().enumerate() {
+                assert_eq!(selection.matches(other, keyed.of(other)), a == b, "{a} for {b}");
+                assert_eq!(selection.matches(other, keyed.names()), a == b, "{a} for {b}");
+            }
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 
 /// The scheme and the authority of an origin: `http://127.0.0.1:8000`.
@@ -25,8 +25,11 @@ impl Address {
 /// What is at `path` of `authority`.
 pub(crate) fn at(authority: &Authority, path: Option<&PathAndQuery>) -> Uri {
     let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority.clone());
-    uri.path_and_query(path).build().expect("a scheme, an authority and a path are a URI")
+    let mut parts = Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).expect("a scheme, an authority and a path are a URI")
 }
 
 impl FromStr for Address {

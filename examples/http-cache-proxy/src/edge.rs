@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_aside::http::{Body, HttpCache, HttpCacheLayer};
 use http::header::{
-    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, MAX_FORWARDS, UPGRADE,
+    CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, MAX_FORWARDS, UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -34,14 +34,21 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 type Answer = Either<Body<Patient<Incoming>>, Full<Bytes>>;
 
-const FORWARDED: [&str; 4] =
-    ["forwarded", "x-forwarded-host", "x-forwarded-for", "x-forwarded-proto"];
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static LEFT_OUT: [HeaderName; 6] = [
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-host"),
+    FORWARDED_FOR,
+    HeaderName::from_static("x-forwarded-proto"),
+    UPGRADE,
+    EXPECT,
+];
 
 /// The cache before the origin, for requests as clients send them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Edge {
     cache: HttpCache<Origin>,
-    origin: Arc<Address>,
+    origin: Address,
     preserve_host: bool,
 }
 
@@ -52,13 +59,13 @@ impl Edge {
         address: Address,
         preserve_host: bool,
     ) -> Self {
-        Self { cache: cache.layer(origin), origin: Arc::new(address), preserve_host }
+        Self { cache: cache.layer(origin), origin: address, preserve_host }
     }
 
     async fn answer(
-        mut self,
+        &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        client: HeaderValue,
     ) -> Response<Answer> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             // No tunnel, and nothing of what the origin was sent.
@@ -72,8 +79,8 @@ impl Edge {
         if let Err(status) = self.addressed(&mut request) {
             return said(status, "the host is missing, or wrong, or there are two");
         }
-        tidy(request.headers_mut(), peer);
-        match self.cache.call(request).await {
+        tidy(request.headers_mut(), client);
+        match (&self.cache).call(request).await {
             Ok(mut answer) => {
                 // Between this proxy and its client, whatever the origin speaks.
                 *answer.version_mut() = Version::HTTP_11;
@@ -142,16 +149,16 @@ fn asked(request: &Request<Incoming>) -> Result<Authority, StatusCode> {
 }
 
 /// Leaves out what a client says of the way that it has come, which nobody before us has
-/// checked, and what this proxy does not do: upgrades.
-fn tidy(headers: &mut HeaderMap, peer: SocketAddr) {
-    for name in FORWARDED {
-        headers.remove(name);
+/// checked, and what this proxy does not do: upgrades. The client is told to go on, as it may
+/// expect, by hyper, as soon as the content is read.
+fn tidy(headers: &mut HeaderMap, client: HeaderValue) {
+    // Most have none of them, which is seen sooner than each is looked for.
+    if headers.keys().any(|name| LEFT_OUT.contains(name)) {
+        for name in &LEFT_OUT {
+            headers.remove(name);
+        }
     }
-    headers.remove(UPGRADE);
-    // The client is told to go on by hyper, as soon as the content is read.
-    headers.remove(EXPECT);
-    let from = HeaderValue::from_str(&peer.ip().to_string()).expect("an address is plain");
-    headers.insert(HeaderName::from_static("x-forwarded-for"), from);
+    headers.insert(FORWARDED_FOR, client);
 }
 
 fn said(status: StatusCode, text: &'static str) -> Response<Answer> {
@@ -164,6 +171,7 @@ fn said(status: StatusCode, text: &'static str) -> Response<Answer> {
 
 /// Serves until `stop`, and then what is in flight.
 pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: impl Future<Output = ()>) {
+    let edge = Arc::new(edge);
     let connections = GracefulShutdown::new();
     let server = server();
     tokio::pin!(stop);
@@ -172,10 +180,12 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: impl Future<O
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let edge = edge.clone();
+        let edge = Arc::clone(&edge);
+        let client = HeaderValue::from_str(&peer.ip().to_string());
+        let client = client.expect("an address is plain");
         let service = service_fn(move |request| {
-            let edge = edge.clone();
-            async move { Ok::<_, Infallible>(edge.answer(request, peer).await) }
+            let (edge, client) = (Arc::clone(&edge), client.clone());
+            async move { Ok::<_, Infallible>(edge.answer(request, client).await) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);

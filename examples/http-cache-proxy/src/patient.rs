@@ -17,8 +17,8 @@ pin_project! {
     pub(crate) struct Patient<B> {
         #[pin]
         body: B,
-        #[pin]
-        silence: Sleep,
+        // Not in here: it would make every answer larger, those from the store too.
+        silence: Pin<Box<Sleep>>,
         limit: Duration,
         waits: bool,
     }
@@ -26,7 +26,7 @@ pin_project! {
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, silence: sleep(limit), limit, waits: false }
+        Self { body, silence: Box::pin(sleep(limit)), limit, waits: false }
     }
 }
 
@@ -41,7 +41,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, Self::Error>>> {
-        let mut this = self.project();
+        let this = self.project();
         match this.body.poll_frame(cx) {
             Poll::Ready(frame) => {
                 *this.waits = false;
@@ -52,7 +52,7 @@ where
                     *this.waits = true;
                     this.silence.as_mut().reset(Instant::now() + *this.limit);
                 }
-                ready!(this.silence.poll(cx));
+                ready!(this.silence.as_mut().poll(cx));
                 Poll::Ready(Some(Err(Box::new(Silent(*this.limit)))))
             }
         }

@@ -14,6 +14,10 @@ pub enum Need {
     Redis,
     /// PgBouncer 1.18 or newer: `pgbouncer`.
     PgBouncer,
+    /// nginx 1.20 or newer: `nginx`.
+    Nginx,
+    /// The load generator: `wrk`.
+    Wrk,
 }
 
 impl Need {
@@ -23,6 +27,8 @@ impl Need {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
             Self::PgBouncer => "PgBouncer",
+            Self::Nginx => "nginx",
+            Self::Wrk => "wrk",
         }
     }
 
@@ -32,6 +38,8 @@ impl Need {
             Self::Postgres => "EARNED_PG_BIN",
             Self::Redis => "EARNED_REDIS_SERVER",
             Self::PgBouncer => "EARNED_PGBOUNCER",
+            Self::Nginx => "EARNED_NGINX",
+            Self::Wrk => "EARNED_WRK",
         }
     }
 
@@ -41,6 +49,8 @@ impl Need {
             Self::Postgres => postgres(),
             Self::Redis => redis_server(),
             Self::PgBouncer => pgbouncer(),
+            Self::Nginx => nginx(),
+            Self::Wrk => wrk(),
         }
     }
 }
@@ -122,6 +132,26 @@ pub fn pgbouncer() -> Result<PathBuf, Missing> {
     one_program(Need::PgBouncer, &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"])
 }
 
+/// The `nginx` program: the one `EARNED_NGINX` names and no other if it is set; else
+/// the one in `PATH`, in Debian's folder or in Homebrew's.
+///
+/// # Errors
+///
+/// [`Missing`] says where it looked, and how to install it.
+pub fn nginx() -> Result<PathBuf, Missing> {
+    one_program(Need::Nginx, &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"])
+}
+
+/// The `wrk` program: the one `EARNED_WRK` names and no other if it is set; else the
+/// one in `PATH`, in Debian's folder or in Homebrew's.
+///
+/// # Errors
+///
+/// [`Missing`] says where it looked, and how to install it.
+pub fn wrk() -> Result<PathBuf, Missing> {
+    one_program(Need::Wrk, &["/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"])
+}
+
 fn one_program(need: Need, folders: &[&str]) -> Result<PathBuf, Missing> {
     let name = program(need);
     if let Some(set) = env::var_os(need.variable()) {
@@ -155,6 +185,8 @@ fn program(need: Need) -> &'static str {
         Need::Postgres => "postgres",
         Need::Redis => "redis-server",
         Need::PgBouncer => "pgbouncer",
+        Need::Nginx => "nginx",
+        Need::Wrk => "wrk",
     }
 }
 

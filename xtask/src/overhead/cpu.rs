@@ -3,10 +3,10 @@ use std::time::Duration;
 
 /// The CPU time of a process, of all its threads that there are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cpu(Duration);
+pub(crate) struct Cpu(Duration);
 
 impl Cpu {
-    pub(super) fn of(process: u32) -> Result<Self, String> {
+    pub(crate) fn of(process: u32) -> Result<Self, String> {
         let path = format!("/proc/{process}/task");
         let threads = fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))?;
         let mut nanos = 0;
@@ -23,7 +23,11 @@ impl Cpu {
         Ok(Self(Duration::from_nanos(nanos)))
     }
 
-    pub(super) fn since(self, before: Self) -> Duration {
+    pub(crate) fn spent(self) -> Duration {
+        self.0
+    }
+
+    pub(crate) fn since(self, before: Self) -> Duration {
         self.0.saturating_sub(before.0)
     }
 }

@@ -2,7 +2,7 @@
 //! this one, asked in turn, on one connection, one request after the other.
 
 mod asked;
-mod cpu;
+pub(crate) mod cpu;
 
 use std::time::Duration;
 

@@ -39,9 +39,10 @@ case " $* " in *' postgresql '*)
     ;;
 esac
 
-had_redis= had_pgbouncer=
+had_redis= had_pgbouncer= had_nginx=
 [ ! -e /usr/bin/redis-server ] || had_redis=1
 [ ! -e /usr/sbin/pgbouncer ] || had_pgbouncer=1
+[ ! -e /usr/sbin/nginx ] || had_nginx=1
 
 apt-get update
 apt-get install -y --no-install-recommends \
@@ -56,3 +57,4 @@ disable() {
 }
 if [ -z "$had_redis" ] && [ -e /usr/bin/redis-server ]; then disable redis-server; fi
 if [ -z "$had_pgbouncer" ] && [ -e /usr/sbin/pgbouncer ]; then disable pgbouncer; fi
+if [ -z "$had_nginx" ] && [ -e /usr/sbin/nginx ]; then disable nginx; fi

@@ -103,6 +103,10 @@ pub(crate) fn advice(need: Need) -> String {
             "{sudo}sh -c \"{get} && {{ update-rc.d pgbouncer disable; \
              service pgbouncer stop; }}\""
         ),
+        Need::Nginx => format!(
+            "{sudo}sh -c \"{get} && {{ update-rc.d nginx disable; service nginx stop; }}\""
+        ),
+        Need::Wrk => format!("{sudo}sh -c \"{get}\""),
     }
 }
 
@@ -113,6 +117,8 @@ fn deb(need: Need) -> &'static str {
         Need::Postgres => "postgresql",
         Need::Redis => "redis-server",
         Need::PgBouncer => "pgbouncer",
+        Need::Nginx => "nginx",
+        Need::Wrk => "wrk",
     }
 }
 
@@ -121,5 +127,7 @@ fn formula(need: Need) -> &'static str {
         Need::Postgres => "postgresql@17",
         Need::Redis => "redis",
         Need::PgBouncer => "pgbouncer",
+        Need::Nginx => "nginx",
+        Need::Wrk => "wrk",
     }
 }
