@@ -312,7 +312,7 @@ where
             }
             Some(stale) if stale.head.terms.strict => {
                 // Section 5.2.2.2: an error, and no stale response.
-                self.land(Landed::Failed(Failure::Silent, None));
+                self.land(Landed::Failed(Failure::Silent, Some(stale.clone())));
                 let detail = Some("origin-failed");
                 let said = Status { detail, ..self.plan.status(self.core, None) };
                 let code = StatusCode::GATEWAY_TIMEOUT;

@@ -298,3 +298,22 @@ async fn clients_may_go_at_any_moment() {
     }
     assert_eq!(proxy.process.exit_status(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_is_slow_is_given_up() {
+    let never = Arc::new(Notify::new());
+    let head = format!("HTTP/1.1 200 OK\r\n{FRESH}\r\ncontent-length: 10\r\n\r\nhalf");
+    for (parts, begins) in [
+        (vec![Part::Waits(Arc::clone(&never))], "HTTP/1.1 504"),
+        (vec![raw(&head), Part::Waits(Arc::clone(&never))], "HTTP/1.1 200"),
+    ] {
+        let origin = Origin::start(parts).await;
+        let proxy = Proxy::start(&origin, &["--read-timeout", "1"]).await;
+        for asked in 1..=2 {
+            let answer =
+                text(&proxy, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            assert!(answer.starts_with(begins) && !answer.ends_with("0123456789"), "{answer}");
+            assert_eq!(origin.heads().len(), asked, "nothing of it is stored");
+        }
+    }
+}
