@@ -317,3 +317,17 @@ async fn an_origin_that_is_slow_is_given_up() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_the_operator_looks_at_purges_nothing() {
+    let origin = Origin::start(vec![says(FRESH, "hello")]).await;
+    let proxy = Proxy::start(&origin, &[]).await;
+    proxy.get("/").await;
+    let mut stream = TcpStream::connect(proxy.admin).await.unwrap();
+    let request = "POST /purge?all HTTP/1.1\r\nHost: a\r\nOrigin: http://evil\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    assert_eq!(statuses(&bytes), ["403"]);
+    assert!(proxy.get("/").await.said("hit"));
+}
