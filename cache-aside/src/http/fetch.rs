@@ -374,6 +374,8 @@ where
     }
 
     fn send(self, answer: Answer<R, E>) {
+        // Who has the answer, and asks again, does not join what is over.
+        drop(self.lead);
         if let Some(reply) = self.reply {
             // Who asked may have gone.
             let _ = reply.send(answer);

@@ -32,6 +32,7 @@ async fn text(proxy: &Proxy, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_smuggled_in_another() {
     let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let length = hidden.len();
     let shapes = [
         format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -63,13 +64,9 @@ async fn no_request_is_smuggled_in_another() {
             let origin = Origin::start(vec![says(FRESH, "hello")]).await;
             let proxy = Proxy::start(&origin, &[]).await;
             // Behind its end is what a lax reader would take for a request of its own.
-            let request = format!("{method} /seen HTTP/1.1\r\nHost: a\r\n{shape}{hidden}");
-            let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-            let mut bytes = Vec::new();
-            let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it ends");
-            let answers = statuses(&bytes);
+            let request =
+                format!("{method} /seen HTTP/1.1\r\nHost: a\r\n{shape}{hidden}{last}");
+            let answers = statuses(&proxy.says_to(request.as_bytes()).await);
             let heads = origin.heads();
             let lines: Vec<_> =
                 heads.iter().map(|head| head.lines().next().unwrap().to_owned()).collect();
