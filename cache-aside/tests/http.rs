@@ -397,6 +397,58 @@ async fn a_router_becomes_cached_by_one_line() {
     assert_eq!(calls.load(Ordering::SeqCst), 3);
 }
 
+/// RFC 9111, sections 5.2.1.5 and 5.2.2.5: what must not be stored leaves memory at once.
+#[tokio::test(start_paused = true)]
+async fn what_must_not_be_stored_is_gone_when_it_is_read() {
+    /// A chunk, as long as anybody holds on to it.
+    struct Held(Arc<AtomicUsize>);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            b"chunk"
+        }
+    }
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    struct Chunks(Arc<AtomicUsize>, usize);
+    impl http_body::Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.1 == 0 {
+                return Poll::Ready(None);
+            }
+            self.1 -= 1;
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let chunk = Bytes::from_owner(Held(Arc::clone(&self.0)));
+            Poll::Ready(Some(Ok(Frame::data(chunk))))
+        }
+    }
+    for (asks, says) in [("no-store", "max-age=60"), ("x", "max-age=60, no-store")] {
+        let held = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&held);
+        let service = builder().build().unwrap().layer(service_fn(move |_: Get| {
+            let response = Response::builder().header("cache-control", says);
+            let chunks = Chunks(Arc::clone(&counted), 100);
+            async move { Ok::<_, Infallible>(response.body(chunks).unwrap()) }
+        }));
+        let mut request = get("/");
+        request.headers_mut().insert("cache-control", asks.parse().unwrap());
+        let mut answer = service.oneshot(request).await.unwrap();
+        for _ in 0..100 {
+            drop(answer.body_mut().frame().await.unwrap().unwrap());
+            assert_eq!(held.load(Ordering::SeqCst), 0, "asked {asks}, said {says}");
+        }
+        assert!(answer.body_mut().frame().await.is_none());
+    }
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let refused = |builder: HttpCacheBuilder| builder.build().unwrap_err().setting();

@@ -385,7 +385,7 @@ where
             }
             Some(stale) if stale.head.terms.strict => {
                 // Section 5.2.2.2: an error, and no stale response.
-                self.land(Landed::Failed(Failure::Silent, None));
+                self.land(Landed::Failed(Failure::Silent, Some(stale.clone())));
                 let detail = Some("origin-failed");
                 let said = Status { detail, ..self.plan.status(self.core, None) };
                 let code = StatusCode::GATEWAY_TIMEOUT;
@@ -447,6 +447,8 @@ where
     }
 
     fn send(self, answer: Answer<R, E>) {
+        // Who has the answer, and asks again, does not join what is over.
+        drop(self.lead);
         if let Some(reply) = self.reply {
             // Who asked may have gone.
             let _ = reply.send(answer);

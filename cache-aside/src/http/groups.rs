@@ -8,7 +8,7 @@ pub(super) const CACHE_GROUP_INVALIDATION: HeaderName =
     HeaderName::from_static("cache-group-invalidation");
 
 /// The most groups of one field that are looked at; RFC 9875, section 2, asks for 32.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 1_024;
 
 /// The names in a field that is a list of strings, as they are written between the quotes. None of
 /// them if it is not such a list, or has too many.

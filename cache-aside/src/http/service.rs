@@ -36,7 +36,7 @@ use crate::metrics::Request as Counted;
 /// # Errors
 ///
 /// Those of the inner service, to the one whose request met them. Who had waited for the same
-/// answer gets 502. A handler that panics on a GET ends that request with 500.
+/// answer gets 502, or 504 where what is stored must be revalidated. A handler that panics on a GET ends that request with 500.
 pub struct HttpCache<S> {
     inner: S,
     core: Arc<Core>,
@@ -421,6 +421,10 @@ async fn shared<R>(core: &Core, plan: &Plan, flight: &Flight) -> Shared<R> {
             Shared::Answer(serve::stored(&stored, ask, now, said, name))
         }
         Landed::Failed(failure, stale) => {
+            // Section 5.2.2.2.
+            let strict = stale.as_ref().is_some_and(|stale| stale.head.terms.strict);
+            let code =
+                if strict { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
             let stale = stale.filter(|stale| {
                 core.is_for(&stale.head, &plan.client)
                     && core.stands_in(&stale.head, &plan.asked, failure, now)
@@ -434,7 +438,7 @@ async fn shared<R>(core: &Core, plan: &Plan, flight: &Flight) -> Shared<R> {
             }
             // One failure is one for all.
             said.detail = Some("origin-failed");
-            Shared::Answer(serve::own(StatusCode::BAD_GATEWAY, &said, name))
+            Shared::Answer(serve::own(code, &said, name))
         }
         Landed::Live(..) | Landed::Validated(_) | Landed::Unshared => Shared::Alone,
     }

@@ -72,10 +72,11 @@ impl Stream {
         Arc::new(Self { limit, state: Mutex::default() })
     }
 
-    /// A reader from its beginning; none if that is gone.
+    /// A reader from its beginning; none if that is gone, or it has broken off: who comes later
+    /// asks anew.
     pub(super) fn reader(self: &Arc<Self>) -> Option<Reader> {
         let mut state = self.lock();
-        if state.unkept {
+        if state.unkept || matches!(state.end, Some(Err(_))) {
             return None;
         }
         let free = state.readers.iter().position(Option::is_none);
@@ -390,5 +391,6 @@ mod tests {
         stream.finish(Err(BodyError::too_slow()));
         assert_eq!(next(&mut reader), "a");
         assert!(is_cut_off(&mut reader) && !reader.is_over());
+        assert!(stream.reader().is_none(), "nobody comes for what has broken off");
     }
 }

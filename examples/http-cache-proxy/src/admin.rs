@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use cache_aside::http::Purge;
+use http::header::ORIGIN;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -30,7 +31,12 @@ pub(crate) async fn serve(listener: TcpListener, purge: Purge) {
         let service = service_fn(move |request: Request<Incoming>| {
             let purge = purge.clone();
             async move {
-                let (status, text) = answer(&purge, request.method(), request.uri()).await;
+                let (status, text) = if request.headers().contains_key(ORIGIN) {
+                    // A page that the operator looks at has no say in it.
+                    (StatusCode::FORBIDDEN, "not from a browser\n".to_owned())
+                } else {
+                    answer(&purge, request.method(), request.uri()).await
+                };
                 let mut answer = Response::new(Full::<Bytes>::from(text));
                 *answer.status_mut() = status;
                 Ok::<_, Infallible>(answer)

@@ -9,6 +9,7 @@ mod admin;
 mod edge;
 mod origin;
 mod patient;
+mod sent;
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -58,8 +59,8 @@ struct Cli {
     /// Seconds until a connection to the origin is there.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     connect_timeout: u64,
-    /// Seconds that the origin may take for the head of an answer, and then for each next piece
-    /// of it.
+    /// Seconds that the origin may take for the head of an answer once nothing more is sent, and
+    /// then for each next piece of it.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     read_timeout: u64,
     /// Threads that serve; 0 for one a core.

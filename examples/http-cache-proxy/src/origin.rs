@@ -14,11 +14,11 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::timeout;
 use tower::Service;
 
 use crate::address::Address;
 use crate::patient::Patient;
+use crate::sent::{Progress, Sent};
 
 /// How long an origin is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Patience {
 /// The origin server. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    client: Client<HttpConnector, Incoming>,
+    client: Client<HttpConnector, Sent<Incoming>>,
     address: Arc<Address>,
     read: Duration,
 }
@@ -67,15 +67,16 @@ impl Service<Request<Incoming>> for Origin {
         let via = HeaderValue::from_str(&via).expect("a version and a name are plain");
         request.headers_mut().append(VIA, via);
         *request.version_mut() = Version::HTTP_11;
-        let (answer, read) = (self.client.request(request), self.read);
+        let (progress, read) = (Progress::begin(), self.read);
+        let answer = self.client.request(request.map(|body| Sent::new(body, progress.clone())));
         Box::pin(async move {
-            match timeout(read, answer).await {
-                Ok(Ok(answer)) if answer.status().is_informational() => {
+            match progress.within(read, answer).await {
+                Some(Ok(answer)) if answer.status().is_informational() => {
                     Err(OriginError::Switched)
                 }
-                Ok(Ok(answer)) => Ok(answer.map(|body| Patient::new(body, read))),
-                Ok(Err(error)) => Err(OriginError::Failed(error)),
-                Err(_) => Err(OriginError::Late(read)),
+                Some(Ok(answer)) => Ok(answer.map(|body| Patient::new(body, read))),
+                Some(Err(error)) => Err(OriginError::Failed(error)),
+                None => Err(OriginError::Late(read)),
             }
         })
     }

@@ -210,6 +210,37 @@ async fn a_failure_is_one_for_all() {
 }
 
 #[tokio::test]
+async fn a_failure_is_504_for_all_where_it_must_be_revalidated() {
+    let bed = Bed::start().await;
+    bed.origin.will(ok("Cache-Control: max-age=60, must-revalidate | ETag: \"a\"", "one"));
+    bed.get("/", "").await;
+    bed.clock.advance(Duration::from_secs(60));
+    let gate = Arc::new(Notify::new());
+    bed.origin.will(raw("").after(&gate));
+    let mut answers = ask(&bed, 20, |_| String::new());
+    bed.origin.asked(2).await;
+    bed.waiting(19).await;
+    gate.notify_one();
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(answer.unwrap().1.status, 504);
+    }
+    assert_eq!(bed.origin.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn the_time_on_the_way_is_an_age() {
+    let bed = Bed::start().await;
+    let gate = Arc::new(Notify::new());
+    bed.origin.will(ok("Cache-Control: max-age=60 | Age: 5", "one").after(&gate));
+    let mut first = ask(&bed, 1, |_| String::new());
+    bed.origin.asked(1).await;
+    bed.clock.advance(Duration::from_secs(10));
+    gate.notify_one();
+    first.join_next().await.unwrap().unwrap();
+    assert_eq!(bed.get("/", "").await.field("age").as_deref(), Some("15"));
+}
+
+#[tokio::test]
 async fn what_is_stale_is_validated_once_for_all() {
     let bed = Bed::start().await;
     bed.origin.will(ok("Cache-Control: max-age=60 | ETag: \"a\"", "one"));

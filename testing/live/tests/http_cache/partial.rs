@@ -87,6 +87,10 @@ cases! {
         .then(get("Range: bytes=3-6").status(206).body("3456").has("cache-status: hit"));
     parts_that_are_all_are_the_whole => first_part().then(part_of("bytes=5-9", "5-9", "56789", "\"a\""))
         .then(get("").body("0123456789").has("content-length: 10").lacks("content-range").has("cache-status: hit"));
+    parts_that_are_combined_have_the_fields_of_the_last => Script::new()
+        .then(get("Range: bytes=0-4").to(reply(206, &format!("{TAG} | Content-Range: bytes 0-4/10 | X-A: 1 | X-B: 1"), "01234")).status(206))
+        .then(get("Range: bytes=5-9").to(reply(206, &format!("{TAG} | Content-Range: bytes 5-9/10 | X-A: 2 | X-C: 2"), "56789")).status(206))
+        .then(get("").body("0123456789").has("x-a: 2").has("x-b: 1").has("x-c: 2"));
     parts_of_another_tag_are_not_combined => first_part().then(part_of("bytes=5-9", "5-9", "vwxyz", "\"b\""))
         .then(part_of("bytes=0-4", "0-4", "qrstu", "\"b\""))
         .then(get("").body("qrstuvwxyz").has("etag: \"b\""));

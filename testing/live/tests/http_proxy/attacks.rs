@@ -32,6 +32,7 @@ async fn text(proxy: &Proxy, request: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_smuggled_in_another() {
     let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let length = hidden.len();
     let shapes = [
         format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -63,13 +64,9 @@ async fn no_request_is_smuggled_in_another() {
             let origin = Origin::start(vec![says(FRESH, "hello")]).await;
             let proxy = Proxy::start(&origin, &[]).await;
             // Behind its end is what a lax reader would take for a request of its own.
-            let request = format!("{method} /seen HTTP/1.1\r\nHost: a\r\n{shape}{hidden}");
-            let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-            let mut bytes = Vec::new();
-            let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("it ends");
-            let answers = statuses(&bytes);
+            let request =
+                format!("{method} /seen HTTP/1.1\r\nHost: a\r\n{shape}{hidden}{last}");
+            let answers = statuses(&proxy.says_to(request.as_bytes()).await);
             let heads = origin.heads();
             let lines: Vec<_> =
                 heads.iter().map(|head| head.lines().next().unwrap().to_owned()).collect();
@@ -297,4 +294,37 @@ async fn clients_may_go_at_any_moment() {
         assert!(again.said("hit") && again.body == body, "{path}: {}", again.head);
     }
     assert_eq!(proxy.process.exit_status(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_is_slow_is_given_up() {
+    let never = Arc::new(Notify::new());
+    let head = format!("HTTP/1.1 200 OK\r\n{FRESH}\r\ncontent-length: 10\r\n\r\nhalf");
+    for (parts, begins) in [
+        (vec![Part::Waits(Arc::clone(&never))], "HTTP/1.1 504"),
+        (vec![raw(&head), Part::Waits(Arc::clone(&never))], "HTTP/1.1 200"),
+    ] {
+        let origin = Origin::start(parts).await;
+        let proxy = Proxy::start(&origin, &["--read-timeout", "1"]).await;
+        for asked in 1..=2 {
+            let answer =
+                text(&proxy, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            assert!(answer.starts_with(begins) && !answer.ends_with("0123456789"), "{answer}");
+            assert_eq!(origin.heads().len(), asked, "nothing of it is stored");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_the_operator_looks_at_purges_nothing() {
+    let origin = Origin::start(vec![says(FRESH, "hello")]).await;
+    let proxy = Proxy::start(&origin, &[]).await;
+    proxy.get("/").await;
+    let mut stream = TcpStream::connect(proxy.admin).await.unwrap();
+    let request = "POST /purge?all HTTP/1.1\r\nHost: a\r\nOrigin: http://evil\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    assert_eq!(statuses(&bytes), ["403"]);
+    assert!(proxy.get("/").await.said("hit"));
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What it does with a request, whose head it was given.
@@ -40,19 +39,13 @@ impl Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let heads = Arc::<Mutex<Vec<String>>>::default();
-        let (told, mut tell) = mpsc::unbounded_channel();
         let kept = Arc::clone(&heads);
         let serving = tokio::spawn(async move {
             // Connections end with the origin.
             let mut connections = tokio::task::JoinSet::new();
             loop {
-                tokio::select! {
-                    accepted = listener.accept() => {
-                        let (stream, _) = accepted.unwrap();
-                        connections.spawn(answer(stream, parts.clone(), told.clone()));
-                    }
-                    Some(head) = tell.recv() => kept.lock().unwrap().push(head),
-                }
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(answer(stream, parts.clone(), Arc::clone(&kept)));
             }
         });
         Self { addr, heads, serving }
@@ -72,7 +65,7 @@ impl Origin {
     }
 }
 
-async fn answer(mut stream: TcpStream, parts: Vec<Part>, told: UnboundedSender<String>) {
+async fn answer(mut stream: TcpStream, parts: Vec<Part>, heads: Arc<Mutex<Vec<String>>>) {
     let mut head = Vec::new();
     loop {
         while !head.ends_with(b"\r\n\r\n") {
@@ -83,7 +76,8 @@ async fn answer(mut stream: TcpStream, parts: Vec<Part>, told: UnboundedSender<S
         }
         let text = String::from_utf8(std::mem::take(&mut head)).unwrap().to_ascii_lowercase();
         let content = content(&mut stream, &text).await;
-        told.send(text).unwrap();
+        // Before anything is answered: who has an answer finds it here.
+        heads.lock().unwrap().push(text);
         if content.is_err() {
             return;
         }
