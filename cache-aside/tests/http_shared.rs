@@ -405,7 +405,7 @@ async fn a_store_that_has_lost_its_memory_brings_nothing_back() {
 async fn moments_of_another_life_are_none() {
     let mut fleet = Fleet::new(2).await;
     for _ in 0..5 {
-        fleet.servers[0].purge.at_once().prefix(&uri("/x")).await.unwrap();
+        fleet.servers[0].purge.prefix(&uri("/x")).await.unwrap();
     }
     fleet.store.flush();
     // Its servers do not know yet, and ask under a lease of the new life.

@@ -109,7 +109,8 @@ pub(super) async fn run<S, B, R>(
         match fleet::seek(&core, fleet, &mut plan, reply.is_none()).await {
             Seek::Serve(stored) => return shared(&core, &plan, stored, reply, lead),
             Seek::Go(granted) => permit = granted,
-            Seek::Alone => {
+            Seek::Alone(granted) => {
+                permit = granted;
                 if let Some(lead) = &lead {
                     lead.land(Landed::Unshared);
                 }

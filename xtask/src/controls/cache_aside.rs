@@ -261,7 +261,7 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a log whose tables were evicted begins a new life",
         test: Test::live(
             "http_shared",
-            "faults::what_was_purged_does_not_come_back_with_an_old_memory",
+            "faults::what_was_purged_does_not_come_back_with_the_loss_of_a_table",
         ),
     },
     Control {
