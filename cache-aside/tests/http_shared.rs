@@ -532,3 +532,23 @@ async fn a_server_that_is_dropped_follows_no_longer() {
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(fleet.store.calls(), calls);
 }
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    type Set = fn(HttpCacheBuilder) -> HttpCacheBuilder;
+    let refused: [(&str, Set); 6] = [
+        ("staleness_bound", |builder| builder.staleness_bound(SECOND)),
+        ("staleness_bound", |builder| builder.l2(InMemory::new()).staleness_bound(MILLI)),
+        ("staleness_bound", |builder| {
+            builder.l2(InMemory::new()).staleness_bound(Duration::MAX)
+        }),
+        ("l2_timeout", |builder| builder.l2(InMemory::new()).l2_timeout(Duration::ZERO)),
+        ("l2_timeout", |builder| builder.l2(InMemory::new()).l2_timeout(Duration::MAX)),
+        ("lease_wait", |builder| builder.l2(InMemory::new()).lease_wait(Duration::MAX)),
+    ];
+    for (setting, set) in refused {
+        let error = set(HttpCacheLayer::builder(1 << 20)).build().unwrap_err();
+        assert!(error.to_string().contains(setting), "{setting}: {error}");
+    }
+    HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().unwrap();
+}
