@@ -405,7 +405,7 @@ async fn a_store_that_has_lost_its_memory_brings_nothing_back() {
 async fn moments_of_another_life_are_none() {
     let mut fleet = Fleet::new(2).await;
     for _ in 0..5 {
-        fleet.servers[0].purge.at_once().prefix(&uri("/x")).await.unwrap();
+        fleet.servers[0].purge.prefix(&uri("/x")).await.unwrap();
     }
     fleet.store.flush();
     // Its servers do not know yet, and ask under a lease of the new life.
@@ -531,4 +531,24 @@ async fn a_server_that_is_dropped_follows_no_longer() {
     let calls = fleet.store.calls();
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(fleet.store.calls(), calls);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    type Set = fn(HttpCacheBuilder) -> HttpCacheBuilder;
+    let refused: [(&str, Set); 6] = [
+        ("staleness_bound", |builder| builder.staleness_bound(SECOND)),
+        ("staleness_bound", |builder| builder.l2(InMemory::new()).staleness_bound(MILLI)),
+        ("staleness_bound", |builder| {
+            builder.l2(InMemory::new()).staleness_bound(Duration::MAX)
+        }),
+        ("l2_timeout", |builder| builder.l2(InMemory::new()).l2_timeout(Duration::ZERO)),
+        ("l2_timeout", |builder| builder.l2(InMemory::new()).l2_timeout(Duration::MAX)),
+        ("lease_wait", |builder| builder.l2(InMemory::new()).lease_wait(Duration::MAX)),
+    ];
+    for (setting, set) in refused {
+        let error = set(HttpCacheLayer::builder(1 << 20)).build().unwrap_err();
+        assert!(error.to_string().contains(setting), "{setting}: {error}");
+    }
+    let _layer = HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().unwrap();
 }

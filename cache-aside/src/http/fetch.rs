@@ -109,10 +109,12 @@ pub(super) async fn run<S, B, R>(
     let Errand { core, mut service, mut request, mut plan } = errand;
     let mut permit = None;
     if let Some(fleet) = &core.fleet {
-        match fleet::seek(&core, fleet, &mut plan, reply.is_none()).await {
+        let behind = reply.is_none() && !lead.as_ref().is_some_and(Lead::is_awaited);
+        match fleet::seek(&core, fleet, &mut plan, behind).await {
             Seek::Serve(stored) => return shared(&core, &plan, stored, reply, lead),
             Seek::Go(granted) => permit = granted,
-            Seek::Alone => {
+            Seek::Alone(granted) => {
+                permit = granted;
                 if let Some(lead) = &lead {
                     lead.land(Landed::Unshared);
                 }
@@ -208,7 +210,7 @@ fn shared<R, E>(
 }
 
 struct Fetched<'f, R, E> {
-    core: &'f Core,
+    core: &'f Arc<Core>,
     plan: &'f Plan,
     exchange: Exchange,
     reply: Option<Reply<R, E>>,

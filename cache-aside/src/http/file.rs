@@ -232,7 +232,7 @@ impl Filing {
     /// Dropped before, its readers are told that the rest is not to come.
     pub(super) async fn run<R>(
         self,
-        core: &Core,
+        core: &Arc<Core>,
         target: &Target,
         hash: u64,
         stamp: Stamp,
@@ -251,8 +251,8 @@ impl Filing {
             && !fleet.has_room(length)
             && let Some(permit) = permit.take()
         {
-            // Nobody else is to wait for it.
-            fleet.leave_alone(core, permit, Alone::Large, replaced.as_ref()).await;
+            // Nobody else is to wait for it, and it does not wait for that.
+            fleet.leave_alone_later(core, permit, Alone::Large, replaced.clone());
         }
         let end = match read(core, body, &stream, unattended).await {
             Ok(came) => match length {

@@ -188,6 +188,8 @@ impl SharedMetrics {
 const NEWS: &str = "cache_aside_news_total";
 #[cfg(all(feature = "metrics", feature = "http"))]
 const UNSURE: &str = "cache_aside_unsure_total";
+#[cfg(all(feature = "metrics", feature = "http"))]
+const ANNOUNCEMENTS: &str = "cache_aside_owed_announcements";
 
 /// What came of a question for news.
 #[cfg(feature = "http")]
@@ -207,7 +209,7 @@ pub(crate) struct NewsMetrics {
     #[cfg(feature = "metrics")]
     unsure: Counter,
     #[cfg(feature = "metrics")]
-    unacknowledged: Counter,
+    owed: Gauge,
 }
 
 #[cfg(all(feature = "metrics", feature = "http"))]
@@ -219,12 +221,17 @@ impl NewsMetrics {
             Unit::Count,
             "Stored responses that were not served unasked, for lack of news."
         );
+        describe_gauge!(
+            ANNOUNCEMENTS,
+            Unit::Count,
+            "Purges that other servers have yet to be told of."
+        );
         let cache = cache.to_owned();
         let news = |outcome| counter!(NEWS, "cache" => cache.clone(), "outcome" => outcome);
         Self {
             news: ["next", "anew", "failed"].map(news),
             unsure: counter!(UNSURE, "cache" => cache.clone()),
-            unacknowledged: counter!(UNACKNOWLEDGED, "cache" => cache),
+            owed: gauge!(ANNOUNCEMENTS, "cache" => cache),
         }
     }
 
@@ -236,8 +243,8 @@ impl NewsMetrics {
         self.unsure.increment(1);
     }
 
-    pub(crate) fn owed(&self) {
-        self.unacknowledged.increment(1);
+    pub(crate) fn owed(&self, now: usize) {
+        self.owed.set(now as f64);
     }
 }
 
@@ -251,5 +258,5 @@ impl NewsMetrics {
 
     pub(crate) fn unsure(&self) {}
 
-    pub(crate) fn owed(&self) {}
+    pub(crate) fn owed(&self, _: usize) {}
 }

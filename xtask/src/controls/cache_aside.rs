@@ -201,4 +201,91 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "a load fills the fleet's cache only under its lease",
         test: Test::live("fleet", "late::a_load_that_comes_late_is_not_shown"),
     },
+    Control {
+        krate: "cache-aside",
+        broken: "http_life",
+        protection: "what was asked for in one life of the log is not judged by another's tables",
+        test: Test::cache_aside("http_shared", "moments_of_another_life_are_none"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_clocks",
+        protection: "what other servers have stored is judged by when what was purged",
+        test: Test::cache_aside("http_shared", "a_purge_holds_on_every_server"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_news",
+        protection: "a purge is announced to other servers",
+        test: Test::cache_aside("http_shared", "a_purge_holds_on_every_server"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_trust",
+        protection: "a server without news serves nothing unasked",
+        test: Test::cache_aside("http_shared", "without_news_nothing_is_served_unasked"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_second_bump",
+        protection: "a purge holds again when it was announced, for what was read meanwhile",
+        test: Test::cache_aside(
+            "http_shared_race",
+            "no_read_gets_what_any_server_purged_before_it",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_owed",
+        protection: "what other servers could not be told is owed, and nothing shared is read",
+        test: Test::cache_aside("http_shared", "what_was_not_told_is_told_when_it_can_be"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_fleet_lease",
+        protection: "servers ask the origin under one lease",
+        test: Test::cache_aside(
+            "http_shared",
+            "a_thousand_misses_on_all_servers_are_one_request",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_alone",
+        protection: "nobody waits for what another server found to be for one only",
+        test: Test::cache_aside("http_shared", "what_is_not_to_be_shared_is_waited_for_once"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "no_lease_check",
+        protection: "a late HTTP response is stored for all servers only under its lease",
+        test: Test::cache_aside(
+            "http_shared",
+            "a_response_from_before_a_purge_is_stored_nowhere",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_tables",
+        protection: "a log whose tables were evicted begins a new life",
+        test: Test::live(
+            "http_shared",
+            "faults::what_was_purged_does_not_come_back_with_the_loss_of_a_table",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_trust",
+        protection: "a server that is cut off from Redis serves nothing unasked",
+        test: Test::live(
+            "http_shared",
+            "faults::a_server_that_hears_nothing_serves_nothing_unasked",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_clocks",
+        protection: "what servers share in Redis is judged by when what was purged",
+        test: Test::live("http_shared", "purging::a_purge_by_one_holds_on_all"),
+    },
 ];

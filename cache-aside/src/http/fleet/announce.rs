@@ -1,6 +1,7 @@
 //! Telling the others.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::super::core::Core;
 use super::{Event, Fleet};
@@ -30,6 +31,7 @@ impl Fleet {
     /// Tells it when it can be, for who cannot wait.
     pub(in crate::http) fn owe(&self, core: &Core, event: Event) {
         self.owed.add(event.clone());
+        self.metrics.owed(self.owed.len());
         core.apply(&event);
         self.wake.notify_one();
     }
@@ -55,7 +57,7 @@ impl Fleet {
                 // There is no room to say what was purged; there is to say that all was.
                 self.tier.ask_first(self.news.end_life()).await?;
                 self.replica_mut().lose();
-                self.trusted.store(0, std::sync::atomic::Ordering::Release);
+                self.trusted.store(0, Ordering::Release);
                 self.wake.notify_one();
                 Ok(())
             }
@@ -71,6 +73,7 @@ impl Fleet {
             }
             core.apply(&event);
             self.owed.paid(&event, ticket);
+            self.metrics.owed(self.owed.len());
         }
     }
 }
@@ -98,7 +101,6 @@ impl Drop for Incurred<'_> {
         if let Some(event) = self.event.take()
             && !cfg!(broken = "http_owed")
         {
-            self.fleet.metrics.owed();
             self.fleet.owe(self.core, event);
         }
     }

@@ -19,7 +19,9 @@ pub(super) use self::event::Event;
 pub(super) use self::page::Alone;
 pub(super) use self::seek::{Permit, Seek, look, seek};
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -90,7 +92,8 @@ impl Fleet {
             owed: Owed::new(settings.owed),
             tier: Tier::new(name, tier, Box::new(Pages), settings),
             news,
-            id: fastrand::u64(..),
+            // Two that were the same would not hear each other.
+            id: RandomState::new().hash_one(name),
             bound,
             trusted: AtomicU64::new(0),
             place: AtomicU64::new(0),

@@ -38,6 +38,10 @@ impl Owed {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().1.len()
+    }
+
     pub(super) fn list(&self) -> Vec<(Event, u64)> {
         self.lock().1.iter().map(|(event, ticket)| (event.clone(), *ticket)).collect()
     }

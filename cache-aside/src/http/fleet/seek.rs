@@ -36,8 +36,8 @@ pub(in crate::http) enum Seek {
     Serve(Stored),
     /// To the origin, with the right to store for all, or without.
     Go(Option<Permit>),
-    /// To the origin, and nobody is to wait for it.
-    Alone,
+    /// The same, and nobody is to wait for it.
+    Alone(Option<Permit>),
     /// Another server renews it.
     Leave,
 }
@@ -164,14 +164,13 @@ pub(in crate::http) async fn seek(
             Found::Others(_) | Found::Part => others = true,
             Found::Nothing => {}
         }
-        match seen.alone {
-            Some(Alone::Unshared) => {
-                core.mark_unshared(hash);
-                return Seek::Alone;
-            }
-            Some(Alone::Large) => return Seek::Go(None),
-            None => {}
+        let alone = seen.alone == Some(Alone::Unshared);
+        if alone {
+            core.mark_unshared(hash);
         }
+        // Nobody is waited for, and what comes may be of another kind than the last.
+        let waits = seen.alone.is_none();
+        let go = |permit| if alone { Seek::Alone(permit) } else { Seek::Go(permit) };
         if cfg!(broken = "http_fleet_lease") {
             return Seek::Go(None);
         }
@@ -182,7 +181,7 @@ pub(in crate::http) async fn seek(
                 if waited {
                     fleet.tier.waited(SharedWait::Taken);
                 }
-                return Seek::Go(Some(Permit {
+                return go(Some(Permit {
                     fleet: Arc::clone(fleet),
                     target,
                     lease: Some(lease),
@@ -209,7 +208,10 @@ pub(in crate::http) async fn seek(
                 }
                 let patience = fleet.tier.settings.patience;
                 let patience = if others { patience / VARIANTS } else { patience };
-                if plan.asked.no_cache || began.elapsed() >= patience {
+                if !waits || plan.asked.no_cache {
+                    return go(None);
+                }
+                if began.elapsed() >= patience {
                     fleet.tier.waited(SharedWait::TimedOut);
                     return Seek::Go(None);
                 }
@@ -219,7 +221,7 @@ pub(in crate::http) async fn seek(
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;
             }
-            Claim::Full | Claim::Silent => return Seek::Go(None),
+            Claim::Full | Claim::Silent => return go(None),
         };
         replaced += 1;
         if replaced > MOST_REPLACED {

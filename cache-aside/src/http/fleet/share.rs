@@ -52,6 +52,20 @@ impl Fleet {
         self.write(core, permit, left, Some((why, ALONE))).await;
     }
 
+    /// The same in a task of its own.
+    pub(in crate::http) fn leave_alone_later(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        permit: Permit,
+        why: Alone,
+        gone: Option<Stored>,
+    ) {
+        let (fleet, core) = (Arc::clone(self), Arc::clone(core));
+        tokio::spawn(async move {
+            fleet.leave_alone(&core, permit, why, gone.as_ref()).await;
+        });
+    }
+
     async fn write(
         &self,
         core: &Core,

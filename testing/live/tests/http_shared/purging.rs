@@ -1,5 +1,8 @@
 //! What one server has purged no server shows.
 
+use std::time::Duration;
+
+use testbed::eventually;
 use testbed::redis::Redis;
 
 use crate::fleet::{BOUND, Fleet, GROUPED, Server, ask, uri, version};
@@ -102,5 +105,31 @@ async fn what_was_asked_for_before_a_purge_is_stored_nowhere() {
         for server in [2, 0, 1] {
             assert_eq!(fleet.version(server, "/a/b").await, new, "{what} on {server}");
         }
+    }
+}
+
+/// Redis hints at news, so that the bound is only for when it cannot.
+#[tokio::test]
+async fn news_come_long_before_the_bound() {
+    let redis = Redis::start().await.unwrap();
+    let fleet = Fleet::with(&vec![redis.url(); 3], |builder| {
+        builder.staleness_bound(Duration::from_secs(600))
+    })
+    .await;
+    for what in ["uri", "prefix", "group", "all"] {
+        fleet.warm("/a/b").await;
+        let new = fleet.change();
+        let purge = fleet.servers[0].purge.at_once();
+        match what {
+            "uri" => purge.uri(&uri("/a/b")).await.unwrap(),
+            "prefix" => purge.prefix(&uri("/a")).await.unwrap(),
+            "group" => purge.group(&uri("/"), "g").await.unwrap(),
+            _ => purge.all().await.unwrap(),
+        }
+        assert_eq!(fleet.version(0, "/a/b").await, new, "{what}: at once where it was purged");
+        let heard = || async {
+            fleet.version(1, "/a/b").await == new && fleet.version(2, "/a/b").await == new
+        };
+        eventually(Duration::from_secs(20), heard).await;
     }
 }
