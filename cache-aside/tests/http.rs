@@ -89,6 +89,23 @@ async fn a_hit_does_not_queue_behind_a_busy_service() {
     assert_pending!(task::spawn(service.call(get("/b"))).poll());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reference_serves_as_well() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let layer = builder().build().unwrap();
+    let service = layer.layer(service_fn(move |_: Get| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Infallible>(fresh("one")) }
+    }));
+    let mut shared = &service;
+    poll_ready(&mut shared).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(text(shared.call(get("/a")).await.unwrap()).await, "one");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
 async fn poll_ready<S: Service<Get>>(service: &mut S) -> Result<(), S::Error> {
     std::future::poll_fn(|cx| service.poll_ready(cx)).await
 }

@@ -302,6 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_word_for_word_is_the_same_only_as_one_line() {
+        let vary = map(&[("vary", "accept-encoding, foo")]);
+        let one = map(&[("accept-encoding", "GZIP , br")]);
+        let selection = Selection::of(&vary, &one, &[]).unwrap();
+        assert_eq!(selection.verbatim[0].as_deref(), Some(&b"GZIP , br"[..]));
+        for (lines, same) in [
+            (&["GZIP , br"][..], true),
+            (&["br", "gzip"], true),
+            (&["GZIP , br", "zstd"], false),
+            (&["GZIP , b"], false),
+            (&[], false),
+        ] {
+            let mut other = HeaderMap::new();
+            for line in lines {
+                other.append(ACCEPT_ENCODING, HeaderValue::from_static(line));
+            }
+            assert_eq!(selection.matches(&other, &[]), same, "{lines:?}");
+        }
+        let lines = map(&[("accept-encoding", "gzip"), ("accept-encoding", "br")]);
+        let selection = Selection::of(&vary, &lines, &[]).unwrap();
+        assert_eq!(*selection.verbatim, [None, None], "of two lines none is the field");
+        assert!(selection.matches(&one, &[]));
+        assert_eq!(selection, Selection::of(&vary, &one, &[]).unwrap());
+    }
+
+    #[test]
     fn fields_that_always_count_count_where_a_request_has_them() {
         let always = [HeaderName::from_static("x-forwarded-host")];
         let with = map(&[("x-forwarded-host", "evil")]);

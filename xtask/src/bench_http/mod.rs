@@ -25,7 +25,7 @@ const CORE: &str = "0";
 const LOAD_CORE: &str = "1";
 
 /// Rounds of one block of each subject, and seconds of a block.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 20;
 const SECONDS: u32 = 1;
 
 /// URLs that are asked for in turn: as many as nginx may have files open for.
@@ -61,12 +61,12 @@ async fn measure() -> Result<(), String> {
         Subject::nginx(&origin, Sends::File).await?,
         Subject::nginx(&origin, Sends::Copy).await?,
         Subject::proxy(
-            &release("http-cache-proxy"),
+            &built("http-cache-proxy"),
             &["--threads", "1", "--memory", "1024"],
             &origin,
         )
         .await?,
-        Subject::proxy(&release("http-cache-tower-proxy"), &[], &origin).await?,
+        Subject::proxy(&built("http-cache-tower-proxy"), &[], &origin).await?,
     ];
     let folder = Folder::new("bench-http").await.map_err(|error| error.to_string())?;
 
@@ -157,7 +157,7 @@ async fn rounds(
     Ok(())
 }
 
-fn release(program: &str) -> PathBuf {
+fn built(program: &str) -> PathBuf {
     target().join("release").join(program)
 }
 

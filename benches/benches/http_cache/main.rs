@@ -3,14 +3,14 @@
 //! thousand misses at once cost the origin. `cargo bench -p benches --bench http_cache`
 #![allow(clippy::unwrap_used, reason = "a panic ends a benchmark well enough")]
 
+mod inner;
+
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::fmt::Debug;
-use std::future::{Ready, ready};
 use std::hint::black_box;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use benches::{
 };
 use bytes::Bytes;
 use cache_aside::http::HttpCacheLayer;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::Full;
 use http_cache::{MokaCacheBuilder, MokaManager};
@@ -30,6 +30,8 @@ use tokio::task::JoinSet;
 use tower_http_cache::prelude::{CacheLayer, InMemoryBackend};
 use tower_layer::Layer;
 use tower_service::Service;
+
+use self::inner::{Inner, OfAxum, Slow};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -105,146 +107,6 @@ fn line(ours: &str, other: &str) {
     println!(
         "{name:26} {subject:>9.0} {baseline:>11.0} {more:>9.0} {ratio:>7.2} {a_to_a:>7.3} {instructions:>15}"
     );
-}
-
-/// A shop's page: what has asked, or how long it takes, is up to the test.
-#[derive(Clone)]
-struct Inner {
-    headers: HeaderMap,
-    content: Bytes,
-    asked: Arc<AtomicUsize>,
-    /// Each answer is in memory of its own, as what comes from a connection.
-    fresh: bool,
-}
-
-impl Inner {
-    fn new(content: usize) -> Self {
-        let fields = [
-            ("content-type", "text/html; charset=utf-8"),
-            ("cache-control", "public, max-age=86400"),
-            ("etag", "\"5f2b-61c8e0\""),
-            ("last-modified", "Sun, 01 Nov 2026 08:49:37 GMT"),
-            ("content-language", "en"),
-            ("x-content-type-options", "nosniff"),
-        ];
-        let mut headers: HeaderMap = fields
-            .into_iter()
-            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-            .collect();
-        headers.insert("content-length", content.into());
-        let content = Bytes::from(vec![b'x'; content]);
-        Self { headers, content, asked: Arc::default(), fresh: false }
-    }
-
-    fn varying(mut self) -> Self {
-        self.headers.insert("vary", HeaderValue::from_static("accept-encoding"));
-        self
-    }
-
-    /// Bytes of its answer: names, values and content.
-    fn size(&self) -> usize {
-        let fields = self.headers.iter();
-        fields.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
-            + self.content.len()
-    }
-
-    fn answer<B>(&self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let own = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-        let content = if self.fresh { own(&self.content) } else { self.content.clone() };
-        let mut answer = Response::new(body(content));
-        *answer.headers_mut() = self.headers.clone();
-        if self.fresh {
-            for value in answer.headers_mut().values_mut() {
-                *value = HeaderValue::from_maybe_shared(own(value.as_bytes())).unwrap();
-            }
-        }
-        answer
-    }
-}
-
-impl Service<Request<Full<Bytes>>> for Inner {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        black_box(&request);
-        ready(Ok(self.answer(Full::new)))
-    }
-}
-
-/// Of one URI, that takes a while.
-#[derive(Clone)]
-struct Slow(Inner);
-
-type Later<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
-
-impl Slow {
-    fn later<B: Send + 'static>(
-        &self,
-        body: impl FnOnce(Bytes) -> B + Send + 'static,
-    ) -> Later<B> {
-        let inner = self.0.clone();
-        Box::pin(async move {
-            let answer = inner.answer(body);
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Ok(answer)
-        })
-    }
-}
-
-impl Service<Request<Full<Bytes>>> for Slow {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Later<Full<Bytes>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
-        self.later(Full::new)
-    }
-}
-
-/// As axum's layers have it. What it does begins when it is polled: a layer may call it and
-/// not wait for it.
-#[derive(Clone)]
-struct OfAxum<S>(S);
-
-impl Service<Request<AxumBody>> for OfAxum<Inner> {
-    type Response = Response<AxumBody>;
-    type Error = Infallible;
-    type Future = Later<AxumBody>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
-        black_box(&request);
-        let inner = self.0.clone();
-        Box::pin(async move { Ok(inner.answer(AxumBody::from)) })
-    }
-}
-
-impl Service<Request<AxumBody>> for OfAxum<Slow> {
-    type Response = Response<AxumBody>;
-    type Error = Infallible;
-    type Future = Later<AxumBody>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<AxumBody>) -> Self::Future {
-        self.0.later(AxumBody::from)
-    }
 }
 
 /// What a browser sends, with what a case adds.
@@ -426,12 +288,12 @@ fn memory(runtime: &Runtime) {
         println!("{name:26} {answer:>9} {each:>10} {:>10}", each - answer);
     };
     for content in [100, 1 << 10] {
-        let inner = Inner { fresh: true, ..Inner::new(content) };
+        let inner = Inner::new(content).fresh();
         let service = ours().layer(inner.clone());
         let bytes = stored(runtime, service, full);
         line(&format!("ours, {content} B"), &inner, bytes);
     }
-    let inner = Inner { fresh: true, ..Inner::new(1 << 10) };
+    let inner = Inner::new(1 << 10).fresh();
     let service = http_cache_tower::HttpCacheLayer::new(manager()).layer(inner.clone());
     line("http-cache-tower, 1024 B", &inner, stored(runtime, service, full));
     let service = tower_http().layer(inner.clone());
