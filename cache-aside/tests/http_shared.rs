@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cache_aside::http::{HttpCacheBuilder, HttpCacheLayer, Purge, PurgeError};
-use cache_aside::shared::{Fault, InMemory};
+use cache_aside::shared::{Fault, InMemory, SharedNews, SharedStore};
 use cache_aside::{Clock, conformance};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Empty, Full};
@@ -550,5 +550,19 @@ fn settings_that_make_no_sense_are_refused() {
         let error = set(HttpCacheLayer::builder(1 << 20)).build().unwrap_err();
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     }
-    HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().unwrap();
+    assert!(HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().is_ok());
+}
+
+/// The log has begun a new life, and who purges is the first to learn of it.
+#[tokio::test(start_paused = true)]
+async fn a_purge_in_a_life_that_is_news_holds_at_once_where_it_was_made() {
+    let fleet = Fleet::new(2).await;
+    fleet.version(0, "/a/b").await;
+    fleet.version(1, "/a/b").await;
+    let mut log = fleet.store.clone();
+    log.bind("cache-aside");
+    log.end_life().await.unwrap();
+    let new = fleet.change();
+    fleet.servers[0].purge.at_once().prefix(&uri("/a")).await.unwrap();
+    assert_eq!(fleet.version(0, "/a/b").await, new);
 }
