@@ -140,6 +140,7 @@ async fn no_read_gets_what_any_server_purged_before_it() {
                         Response::builder()
                             .header("cache-control", "max-age=600")
                             .header("cache-groups", "\"g\"")
+                            .header("vary", "accept-language")
                             .body(Full::<Bytes>::from(version.to_string()))
                             .unwrap(),
                     )
@@ -161,7 +162,9 @@ async fn no_read_gets_what_any_server_purged_before_it() {
             while !world.over.load(Ordering::Relaxed) {
                 let n = fastrand::usize(..URIS);
                 let due = world.due[server][n].load(Ordering::SeqCst);
-                let request = Request::get(uri(n)).body(Empty::new()).unwrap();
+                let language = fastrand::choice(["de", "en", "fr"]).unwrap();
+                let request = Request::get(uri(n)).header("accept-language", language);
+                let request = request.body(Empty::new()).unwrap();
                 let shown = service.clone().oneshot(request).await.unwrap();
                 assert!(shown >= due, "{shown} on {server}, where {due} was due");
                 reads += 1;

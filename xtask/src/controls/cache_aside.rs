@@ -236,6 +236,30 @@ pub(super) const CONTROLS: &[Control] = &[
     },
     Control {
         krate: "cache-aside",
+        broken: "http_base",
+        protection: "what is stored again beside a new variant was read under its lease",
+        test: Test::cache_aside(
+            "http_shared_race",
+            "no_read_gets_what_any_server_purged_before_it",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_base",
+        protection: "what is stored again in Redis was read under its lease",
+        test: Test::live("http_shared", "history::no_read_shows_what_was_purged_before_it"),
+    },
+    Control {
+        krate: "cache-aside",
+        broken: "http_new_life",
+        protection: "who announces in another life of the log believes its old tables no more",
+        test: Test::cache_aside(
+            "http_shared",
+            "a_purge_in_a_life_that_is_news_holds_at_once_where_it_was_made",
+        ),
+    },
+    Control {
+        krate: "cache-aside",
         broken: "http_owed",
         protection: "what other servers could not be told is owed, and nothing shared is read",
         test: Test::cache_aside("http_shared", "what_was_not_told_is_told_when_it_can_be"),

@@ -50,19 +50,31 @@ impl Fleet {
         let announcement = Announcement { message: &message, noted: event.noted() };
         match self.tier.ask_first(self.news.announce(&announcement)).await {
             Ok(position) => {
-                self.replica_mut().note(position.life, event, position.count);
+                if !self.replica_mut().note(position.life, event, position.count)
+                    && !cfg!(broken = "http_new_life")
+                {
+                    // Its tables are of another life.
+                    self.begin_anew();
+                }
                 Ok(())
             }
             Err(SharedError::Full(_)) => {
                 // There is no room to say what was purged; there is to say that all was.
                 self.tier.ask_first(self.news.end_life()).await?;
-                self.replica_mut().lose();
-                self.trusted.store(0, Ordering::Release);
-                self.wake.notify_one();
+                self.begin_anew();
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Believes nothing before it has asked for news.
+    fn begin_anew(&self) {
+        let mut replica = self.replica_mut();
+        replica.lose();
+        self.trusted.store(0, Ordering::Release);
+        drop(replica);
+        self.wake.notify_one();
     }
 
     /// Tells what is owed.

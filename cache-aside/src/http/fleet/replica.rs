@@ -100,17 +100,18 @@ impl Replica {
         }
     }
 
-    /// What was announced as the `count`th in that life.
-    pub(super) fn note(&mut self, life: Life, event: &Event, count: u64) {
+    /// Notes what was announced as the `count`th in that life. False if this is in another.
+    pub(super) fn note(&mut self, life: Life, event: &Event, count: u64) -> bool {
         if self.position.is_none_or(|position| position.life != life) {
-            return;
+            return false;
         }
         let moment = match event {
             Event::Purged(mark) => &mut self.purged[stripe_of(*mark)],
             Event::Outdated(mark) => &mut self.outdated[stripe_of(*mark)],
-            Event::Uri(_) | Event::All => return,
+            Event::Uri(_) | Event::All => return true,
         };
         *moment = (*moment).max(count);
+        true
     }
 
     /// All up to there was noted.
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(replica.told(shared), Some((LIFE, 9, 9)));
         replica.begin(at(9), &[], &[]);
         assert_eq!(replica.told(shared), None, "what was there before does not go on");
-        replica.note(Life([2; 36]), &Event::Purged(7), 10);
+        assert!(!replica.note(Life([2; 36]), &Event::Purged(7), 10));
         assert_eq!(replica.worth(LIFE, &[7], 0, 0), Worth::Good, "of another life");
         replica.lose();
         assert_eq!(replica.worth(LIFE, &[7], 0, 0), Worth::Nothing);

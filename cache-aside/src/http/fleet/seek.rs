@@ -79,8 +79,17 @@ impl Drop for Permit {
 struct Seen {
     /// None where there is nothing.
     id: Option<RecordId>,
+    /// Of all servers, and of this one.
     all: Variants,
+    /// Whether there is something of all servers.
+    shares: bool,
     alone: Option<Alone>,
+}
+
+impl Seen {
+    fn nothing(id: Option<RecordId>) -> Self {
+        Self { id, all: Variants::default(), shares: false, alone: None }
+    }
 }
 
 /// What other servers have for a request that may be served as it is.
@@ -137,7 +146,7 @@ pub(in crate::http) async fn seek(
     let before = core.before(hash);
     let mut seen = match fleet.tier.read(key).await {
         Sought::Copied(copied) => fleet.adopt(core, &target, hash, before, &copied),
-        Sought::Missing(id) => Seen { id, all: Variants::default(), alone: None },
+        Sought::Missing(id) => Seen::nothing(id),
         Sought::Silent => return Seek::Go(None),
     };
     let began = Instant::now();
@@ -181,17 +190,23 @@ pub(in crate::http) async fn seek(
                 if waited {
                     fleet.tier.waited(SharedWait::Taken);
                 }
-                return go(Some(Permit {
+                let mut permit = Permit {
                     fleet: Arc::clone(fleet),
-                    target,
+                    target: target.clone(),
                     lease: Some(lease),
                     leased: core.now(),
-                    base: seen.all,
-                }));
+                    base: Variants::default(),
+                };
+                if seen.shares {
+                    permit.base = fleet.base(core, key, plan.before).await;
+                }
+                #[cfg(broken = "http_base")]
+                permit.base.clone_from(&seen.all);
+                return go(Some(permit));
             }
             Claim::Copied(copied) => copied,
             Claim::Replace(id) => {
-                seen = Seen { id: Some(id), all: Variants::default(), alone: None };
+                seen = Seen::nothing(Some(id));
                 replaced += 1;
                 if replaced > MOST_REPLACED {
                     return Seek::Go(None);
@@ -242,18 +257,22 @@ impl Fleet {
         self.is_usable(core.now())
     }
 
-    /// Keeps here what others have stored, as far as it was not purged since. `before` is from
-    /// before it was read.
-    fn adopt(
-        &self,
-        core: &Core,
-        target: &Target,
-        hash: u64,
-        before: Before,
-        copied: &Copied<Page>,
-    ) -> Seen {
-        let nothing = Seen { id: Some(copied.id), all: Variants::default(), alone: None };
-        let Some(page) = &copied.value else { return nothing };
+    /// What is stored for all servers, to be stored again beside what comes. It is read under
+    /// the lease: what was read before may have been purged before the lease was given, and
+    /// what only this server has may have been, too.
+    async fn base(self: &Arc<Self>, core: &Core, key: &[u8], before: Before) -> Variants {
+        match self.tier.read(key).await {
+            Sought::Copied(copied) => {
+                Variants { list: self.good(core, before, &copied).unwrap_or_default().into() }
+            }
+            Sought::Missing(_) | Sought::Silent => Variants::default(),
+        }
+    }
+
+    /// What was not purged since it was asked for. `before` is from before it was read. None
+    /// if that cannot be told.
+    fn good(&self, core: &Core, before: Before, copied: &Copied<Page>) -> Option<Vec<Stored>> {
+        let page = copied.value.as_ref()?;
         let now = core.now();
         let good = {
             let replica = self.replica();
@@ -267,14 +286,27 @@ impl Fleet {
                 let shared = replica.shared(sheet);
                 Some(sheet.stored(now, copied.age, before.since, fresh, shared))
             });
-            sheets.collect::<Vec<_>>()
+            sheets.collect()
         };
         // The tables must not have been too old when they were looked at.
-        if !self.is_usable(core.now()) {
-            return nothing;
-        }
+        self.is_usable(core.now()).then_some(good)
+    }
+
+    /// Keeps here what others have stored, as far as it was not purged since.
+    fn adopt(
+        &self,
+        core: &Core,
+        target: &Target,
+        hash: u64,
+        before: Before,
+        copied: &Copied<Page>,
+    ) -> Seen {
+        let (id, page) = (Some(copied.id), copied.value.as_ref());
+        let (Some(good), Some(page)) = (self.good(core, before, copied), page) else {
+            return Seen::nothing(id);
+        };
         let alone = page.alone.filter(|(_, span)| copied.age < *span).map(|(why, _)| why);
-        let all = core.merge(target, hash, before.stamp, good);
-        Seen { id: Some(copied.id), all, alone }
+        let shares = !good.is_empty();
+        Seen { id, all: core.merge(target, hash, before.stamp, good), shares, alone }
     }
 }

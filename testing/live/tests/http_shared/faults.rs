@@ -145,6 +145,39 @@ async fn what_was_purged_does_not_come_back_with_an_old_memory() {
     }
 }
 
+/// A replica that has not heard of the purge takes over.
+#[tokio::test]
+async fn what_was_purged_does_not_come_back_with_a_promotion() {
+    for what in ["uri", "prefix", "group", "all"] {
+        let redis = Redis::start().await.unwrap();
+        let link = Link::to(redis.addr()).unwrap();
+        let url = redis.url_at(link.addr());
+        let mut fleet = Fleet::new(&vec![url.clone(); 3]).await;
+        fleet.warm("/a/b").await;
+        let replica = redis.replica().await.unwrap();
+        replica.caught_up(DEADLINE).await.unwrap();
+        replica.cut_stream().await.unwrap();
+        let new = fleet.change();
+        assert!(crate::purging::purge(&fleet, 0, what).await, "{what}");
+        redis.kill().await.unwrap();
+        replica.promote().await.unwrap();
+        link.lead_to(replica.addr());
+        fleet.add(&url, |builder| builder.staleness_bound(BOUND));
+        for server in [3, 1, 2, 0] {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "{what} on {server}");
+        }
+        // And the new one is used.
+        let shares = || async {
+            let path = format!("/c/{}", fastrand::u64(..));
+            fleet.get(0, &path).await;
+            let answer = fleet.get(3, &path).await;
+            answer.headers()["cache-status"].to_str().unwrap().contains("shared")
+        };
+        eventually(DEADLINE, shares).await;
+        assert_eq!(fleet.version(3, "/a/b").await, new, "{what}");
+    }
+}
+
 /// One that comes late knows of purges by the tables only.
 #[tokio::test]
 async fn what_was_purged_does_not_come_back_with_the_loss_of_a_table() {

@@ -153,6 +153,11 @@ pub(crate) async fn ask(service: Service, method: &str, path: &str) -> Answer {
     service.oneshot(request.body(Empty::new()).unwrap()).await.unwrap()
 }
 
+pub(crate) async fn ask_for(service: Service, path: &str, language: &str) -> Answer {
+    let request = Request::get(uri(path)).header("accept-language", language);
+    service.oneshot(request.body(Empty::new()).unwrap()).await.unwrap()
+}
+
 pub(crate) fn uri(path: &str) -> Uri {
     format!("http://h{path}").parse().unwrap()
 }

@@ -11,7 +11,7 @@ use testbed::redis::Redis;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::fleet::{Fleet, ask, uri, version};
+use crate::fleet::{Fleet, ask_for, uri, version};
 
 const URIS: usize = 6;
 const BOUND: Duration = Duration::from_millis(200);
@@ -37,6 +37,7 @@ async fn no_read_shows_what_was_purged_before_it() {
     })
     .await;
     fleet.warm("/warm").await;
+    fleet.fields("cache-control: max-age=600 | cache-groups: \"g\" | vary: accept-language");
     let lasts = std::env::var("TORTURE_SECONDS").ok().and_then(|text| text.parse().ok());
     let lasts = Duration::from_secs(lasts.unwrap_or(8));
     let history = Arc::new(History {
@@ -70,7 +71,8 @@ async fn read(history: Arc<History>, server: usize, seed: u64) -> (usize, usize)
         let n = random.usize(..URIS);
         let least = history.acknowledged[n].load(Ordering::SeqCst);
         let service = history.fleet.servers[server].service.clone();
-        let answer = ask(service, "GET", &path(n)).await;
+        let language = ["de", "en", "fr"][random.usize(..3)];
+        let answer = ask_for(service, &path(n), language).await;
         let shown = version(&answer);
         assert!(shown >= least, "{shown} on {server}, where {least} was due: {answer:?}");
         reads += 1;

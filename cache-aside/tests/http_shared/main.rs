@@ -3,161 +3,20 @@
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+mod fleet;
 
-use bytes::Bytes;
-use cache_aside::http::{HttpCacheBuilder, HttpCacheLayer, Purge, PurgeError};
-use cache_aside::shared::{Fault, InMemory};
-use cache_aside::{Clock, conformance};
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Empty, Full};
-use tower::util::BoxCloneSyncService;
-use tower::{Layer, ServiceExt, service_fn};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+use cache_aside::conformance;
+use cache_aside::http::{HttpCacheBuilder, HttpCacheLayer, PurgeError};
+use cache_aside::shared::{Fault, InMemory, SharedNews, SharedStore};
+use http::Request;
+use http_body_util::Empty;
+use tower::ServiceExt;
 
-/// An origin whose content is a version, and servers before it that share `store`.
-struct Fleet {
-    store: InMemory,
-    origin: Arc<Origin>,
-    servers: Vec<Server>,
-}
-
-struct Origin {
-    version: AtomicUsize,
-    asked: AtomicUsize,
-    /// Fields of its answers, and how long it takes.
-    manner: Mutex<(&'static str, Duration)>,
-    length: AtomicUsize,
-    conditional: AtomicUsize,
-}
-
-struct Server {
-    service: BoxCloneSyncService<Get, Answer, Infallible>,
-    purge: Purge,
-}
-
-type Get = Request<Empty<Bytes>>;
-type Answer = Response<Bytes>;
-
-const FRESH: &str = "cache-control: max-age=600";
-
-impl Fleet {
-    async fn new(servers: usize) -> Self {
-        Self::with(servers, |builder| builder).await
-    }
-
-    async fn with(servers: usize, set: impl Fn(HttpCacheBuilder) -> HttpCacheBuilder) -> Self {
-        let origin = Arc::new(Origin {
-            version: AtomicUsize::new(1),
-            asked: AtomicUsize::new(0),
-            manner: Mutex::new((FRESH, MILLI)),
-            length: AtomicUsize::new(0),
-            conditional: AtomicUsize::new(0),
-        });
-        let store = InMemory::new();
-        let mut fleet = Self { store, origin, servers: Vec::new() };
-        for _ in 0..servers {
-            let server = fleet.server(&set);
-            fleet.servers.push(server);
-        }
-        tokio::time::sleep(10 * MILLI).await;
-        fleet
-    }
-
-    fn server(&self, set: impl Fn(HttpCacheBuilder) -> HttpCacheBuilder) -> Server {
-        let builder = HttpCacheLayer::builder(16 << 20)
-            .clock(Clock::tokio(), SystemTime::UNIX_EPOCH + 10_000 * SECOND)
-            .l2(self.store.clone());
-        let layer = set(builder).build().unwrap();
-        let purge = layer.purge();
-        let origin = Arc::clone(&self.origin);
-        let service = layer.layer(service_fn(move |request: Get| {
-            let origin = Arc::clone(&origin);
-            async move { Ok::<_, Infallible>(origin.answer(&request).await) }
-        }));
-        let service = service.then(|answer: Result<Response<_>, _>| async move {
-            let (parts, body) = answer?.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            Ok(Response::from_parts(parts, body))
-        });
-        Server { service: BoxCloneSyncService::new(service), purge }
-    }
-
-    async fn get(&self, server: usize, path: &str) -> Answer {
-        self.ask(server, "GET", path, &[]).await
-    }
-
-    async fn ask(
-        &self,
-        server: usize,
-        method: &str,
-        path: &str,
-        fields: &[(&str, &str)],
-    ) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("http://h{path}"));
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::new()).unwrap();
-        self.servers[server].service.clone().oneshot(request).await.unwrap()
-    }
-
-    /// The version that a server shows.
-    async fn version(&self, server: usize, path: &str) -> usize {
-        version(&self.get(server, path).await)
-    }
-
-    fn asked(&self) -> usize {
-        self.origin.asked.swap(0, Ordering::SeqCst)
-    }
-
-    fn change(&self) -> usize {
-        self.origin.version.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    fn manner(&self, fields: &'static str, takes: Duration) {
-        *self.origin.manner.lock().unwrap() = (fields, takes);
-    }
-}
-
-fn version(answer: &Answer) -> usize {
-    let text = String::from_utf8(answer.body().to_vec()).unwrap();
-    text.trim_end().parse().unwrap_or_else(|_| panic!("{answer:?}"))
-}
-
-fn status(answer: &Answer) -> &str {
-    answer.headers()["cache-status"].to_str().unwrap()
-}
-
-impl Origin {
-    async fn answer(&self, request: &Get) -> Response<Full<Bytes>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let version = self.version.load(Ordering::SeqCst);
-        let (fields, takes) = *self.manner.lock().unwrap();
-        tokio::time::sleep(takes).await;
-        let tag = format!("\"{version}\"");
-        let mut response = Response::builder().header("etag", &tag);
-        for field in fields.split(" | ") {
-            let (name, value) = field.split_once(": ").unwrap();
-            response = response.header(name, value);
-        }
-        if request.headers().get("if-none-match").is_some_and(|asked| *asked == *tag) {
-            self.conditional.fetch_add(1, Ordering::SeqCst);
-            return response.status(304).body(Full::default()).unwrap();
-        }
-        let length = self.length.load(Ordering::SeqCst);
-        response.body(format!("{version:<length$}").into()).unwrap()
-    }
-}
-
-fn uri(path: &str) -> Uri {
-    format!("http://h{path}").parse().unwrap()
-}
+use crate::fleet::{FRESH, Fleet, MILLI, SECOND, status, uri, version};
 
 #[tokio::test(start_paused = true)]
 async fn the_log_in_memory_conforms() {
@@ -550,5 +409,19 @@ fn settings_that_make_no_sense_are_refused() {
         let error = set(HttpCacheLayer::builder(1 << 20)).build().unwrap_err();
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     }
-    let _layer = HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().unwrap();
+    assert!(HttpCacheLayer::builder(1 << 20).l2(InMemory::new()).build().is_ok());
+}
+
+/// The log has begun a new life, and who purges is the first to learn of it.
+#[tokio::test(start_paused = true)]
+async fn a_purge_in_a_life_that_is_news_holds_at_once_where_it_was_made() {
+    let fleet = Fleet::new(2).await;
+    fleet.version(0, "/a/b").await;
+    fleet.version(1, "/a/b").await;
+    let mut log = fleet.store.clone();
+    log.bind("cache-aside");
+    log.end_life().await.unwrap();
+    let new = fleet.change();
+    fleet.servers[0].purge.at_once().prefix(&uri("/a")).await.unwrap();
+    assert_eq!(fleet.version(0, "/a/b").await, new);
 }
