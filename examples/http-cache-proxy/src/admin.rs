@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use cache_aside::http::Purge;
+use cache_aside::http::{Purge, PurgeError};
 use http::header::ORIGIN;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
@@ -66,7 +66,15 @@ async fn answer(purge: &Purge, method: &Method, uri: &Uri) -> (StatusCode, Strin
     };
     match purged {
         Ok(()) => (StatusCode::OK, "purged\n".to_owned()),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => (refusal(&error), format!("{error}\n")),
+    }
+}
+
+/// What Redis has not acknowledged holds here, and is told to the others when it can be.
+fn refusal(error: &PurgeError) -> StatusCode {
+    match error {
+        PurgeError::Unacknowledged => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 

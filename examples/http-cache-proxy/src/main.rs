@@ -9,6 +9,7 @@ mod admin;
 mod edge;
 mod origin;
 mod patient;
+mod redis_url;
 mod sent;
 
 use std::error::Error;
@@ -25,6 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::address::Address;
 use crate::origin::{Origin, Patience};
+use crate::redis_url::RedisUrl;
 
 /// A reverse proxy with a shared HTTP cache (RFC 9111) for one origin.
 ///
@@ -49,6 +51,10 @@ struct Cli {
     /// The largest answer that is stored, in KiB; larger ones are passed through.
     #[arg(long, default_value_t = 8_192, value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
     largest: u64,
+    /// redis://user:password@host:port/database, where proxies of one origin share what is stored,
+    /// and their purges. It may be down.
+    #[arg(long, value_name = "URL", env = "HTTP_CACHE_REDIS", hide_env_values = true)]
+    redis: Option<RedisUrl>,
     /// Sends the origin the `Host` of the client, and stores by it. By default it is the
     /// origin's own, so that a client's makes no difference.
     #[arg(long)]
@@ -86,7 +92,10 @@ impl Cli {
             .entry_limit(self.largest << 10);
         let builder =
             if self.ignore_requests { builder.ignore_request_directives() } else { builder };
-        builder.build()
+        match &self.redis {
+            Some(redis) => builder.l2(redis.store()?).build(),
+            None => builder.build(),
+        }
     }
 }
 

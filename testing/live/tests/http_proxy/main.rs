@@ -14,7 +14,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use testbed::guard::{ExitSignal, Process, spawn_guarded};
-use testbed::{Folder, eventually_some};
+use testbed::redis::Redis;
+use testbed::{Folder, eventually, eventually_some};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Notify};
@@ -46,6 +47,7 @@ impl Proxy {
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--origin", &format!("http://{}", origin.addr)])
             .args(options)
+            .env_remove("HTTP_CACHE_REDIS")
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap());
@@ -84,13 +86,18 @@ impl Proxy {
     }
 
     async fn purge(&self, query: &str) {
+        let answer = self.asks_to_purge(query).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    async fn asks_to_purge(&self, query: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request =
             format!("POST /purge?{query} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
-        assert!(bytes.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes));
+        String::from_utf8(bytes).unwrap()
     }
 
     /// What it holds in memory, in bytes.
@@ -141,6 +148,29 @@ async fn what_is_fresh_is_asked_for_once_and_purged_by_prefix() {
     assert_eq!(origin.heads().len(), 1);
     proxy.purge(&format!("prefix=http://{}/a", origin.addr)).await;
     assert!(proxy.get("/a/b").await.said("fwd=uri-miss"));
+}
+
+/// What one has asked for all have, and what is purged at one is purged at all, while there is
+/// a Redis; and without it each goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_with_one_redis_are_one_cache() {
+    let origin = Origin::start(vec![says("cache-control: max-age=60", "hello")]).await;
+    let redis = Redis::start().await.unwrap();
+    let options = ["--redis", &redis.url()];
+    let (one, two) =
+        tokio::join!(Proxy::start(&origin, &options), Proxy::start(&origin, &options));
+    assert!(one.get("/a/b").await.said("fwd=uri-miss"));
+    eventually(SOON, async || two.get("/a/b").await.said("hit")).await;
+    assert_eq!(origin.heads().len(), 1);
+    one.purge(&format!("prefix=http://{}/a", origin.addr)).await;
+    assert!(two.get("/a/b").await.said("fwd="));
+    assert_eq!(origin.heads().len(), 2);
+
+    redis.kill().await.unwrap();
+    let purged = two.asks_to_purge(&format!("prefix=http://{}/a", origin.addr)).await;
+    assert!(purged.starts_with("HTTP/1.1 503"), "{purged}");
+    assert!(two.get("/a/b").await.said("fwd=uri-miss"), "it holds where it was asked for");
+    assert_eq!(one.get("/a/c").await.body, "hello");
 }
 
 #[tokio::test(flavor = "multi_thread")]
