@@ -206,7 +206,7 @@ async fn a_transaction_on_a_silent_server_ends() {
     assert_eq!(error.shard().unwrap().as_str(), "a");
     let committed = tokio::time::timeout(DEADLINE, tx.commit()).await;
     let error = committed.expect("it ends by itself").unwrap_err();
-    assert!(!error.is_transient(), "{error}");
+    assert!(matches!(error, Error::TransactionLost { .. }), "{error}");
     link.heal();
     testbed::eventually(DEADLINE, async || count_of(&router, 1).await.is_ok()).await;
     assert_eq!(count_of(&router, 1).await.unwrap(), 0);
