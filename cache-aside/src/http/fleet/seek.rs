@@ -49,7 +49,8 @@ pub(in crate::http) struct Permit {
     lease: Option<Lease>,
     /// No earlier than it was given.
     pub(super) leased: Tick,
-    /// What is stored there: all that stays there, beside what comes.
+    /// What is stored there, and stays there beside what comes. Nothing of what is here only:
+    /// that may have been dropped there by a purge that was not heard of here yet.
     pub(super) base: Variants,
 }
 
@@ -79,8 +80,17 @@ impl Drop for Permit {
 struct Seen {
     /// None where there is nothing.
     id: Option<RecordId>,
+    /// What others have stored there.
+    there: Variants,
+    /// The same, and what is here.
     all: Variants,
     alone: Option<Alone>,
+}
+
+impl Seen {
+    fn nothing(id: Option<RecordId>) -> Self {
+        Self { id, there: Variants::default(), all: Variants::default(), alone: None }
+    }
 }
 
 /// What other servers have for a request that may be served as it is.
@@ -137,7 +147,7 @@ pub(in crate::http) async fn seek(
     let before = core.before(hash);
     let mut seen = match fleet.tier.read(key).await {
         Sought::Copied(copied) => fleet.adopt(core, &target, hash, before, &copied),
-        Sought::Missing(id) => Seen { id, all: Variants::default(), alone: None },
+        Sought::Missing(id) => Seen::nothing(id),
         Sought::Silent => return Seek::Go(None),
     };
     let began = Instant::now();
@@ -186,12 +196,12 @@ pub(in crate::http) async fn seek(
                     target,
                     lease: Some(lease),
                     leased: core.now(),
-                    base: seen.all,
+                    base: seen.there,
                 }));
             }
             Claim::Copied(copied) => copied,
             Claim::Replace(id) => {
-                seen = Seen { id: Some(id), all: Variants::default(), alone: None };
+                seen = Seen::nothing(Some(id));
                 replaced += 1;
                 if replaced > MOST_REPLACED {
                     return Seek::Go(None);
@@ -252,7 +262,7 @@ impl Fleet {
         before: Before,
         copied: &Copied<Page>,
     ) -> Seen {
-        let nothing = Seen { id: Some(copied.id), all: Variants::default(), alone: None };
+        let nothing = Seen::nothing(Some(copied.id));
         let Some(page) = &copied.value else { return nothing };
         let now = core.now();
         let good = {
@@ -274,7 +284,8 @@ impl Fleet {
             return nothing;
         }
         let alone = page.alone.filter(|(_, span)| copied.age < *span).map(|(why, _)| why);
+        let there = Variants { list: good.clone().into() };
         let all = core.merge(target, hash, before.stamp, good);
-        Seen { id: Some(copied.id), all, alone }
+        Seen { id: Some(copied.id), there, all, alone }
     }
 }
