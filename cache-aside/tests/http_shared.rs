@@ -581,3 +581,24 @@ async fn a_variant_from_before_a_purge_is_not_stored_beside_others() {
         }
     }
 }
+
+/// A layer that was made where there was no runtime yet, and is used for purging only.
+#[test]
+fn what_a_server_without_requests_owes_is_told_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let fleet = runtime.block_on(Fleet::new(1));
+    let layer = HttpCacheLayer::builder(1 << 20).l2(fleet.store.clone()).build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(fleet.version(0, "/a").await, 1);
+        let new = fleet.change();
+        fleet.store.set_fault(Some(Fault::Down));
+        assert!(layer.purge().uri(&uri("/a")).await.is_err());
+        fleet.store.set_fault(None);
+        tokio::time::sleep(10 * SECOND).await;
+        assert_eq!(fleet.version(0, "/a").await, new);
+    });
+}

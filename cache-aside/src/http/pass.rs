@@ -263,7 +263,7 @@ fn invalidated(core: &Core, target: &Target, headers: &HeaderMap) -> Vec<Event> 
 
 /// What the request did is not known: nobody has seen its answer.
 struct Unknown<'c> {
-    core: &'c Core,
+    core: &'c Arc<Core>,
     target: Option<&'c Target>,
 }
 

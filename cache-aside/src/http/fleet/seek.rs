@@ -245,9 +245,7 @@ pub(in crate::http) async fn seek(
 impl Fleet {
     /// Whether what servers share may be asked for. It waits for the first news.
     async fn is_ready(self: &Arc<Self>, core: &Arc<Core>) -> bool {
-        if let Ok(runtime) = Handle::try_current() {
-            self.follow(core, &runtime);
-        }
+        self.follow(core);
         self.first_news(self.tier.settings.timeout).await;
         self.is_usable(core.now())
     }
