@@ -602,3 +602,33 @@ fn what_a_server_without_requests_owes_is_told_too() {
         assert_eq!(fleet.version(0, "/a").await, new);
     });
 }
+
+/// The response to a POST may be good for a GET. A purge that came while it was on its way
+/// reaches it all the same.
+#[tokio::test(start_paused = true)]
+async fn a_response_to_a_post_from_before_a_purge_is_not_stored() {
+    for what in ["uri", "prefix", "all"] {
+        for purger in [0, 1] {
+            let fleet = Arc::new(Fleet::new(2).await);
+            fleet.manner("cache-control: max-age=600 | content-location: /a/b", 3 * SECOND);
+            let post = Arc::clone(&fleet);
+            let post =
+                tokio::spawn(async move { version(&post.ask(0, "POST", "/a/b", &[]).await) });
+            tokio::time::sleep(SECOND).await;
+            let new = fleet.change();
+            purge(&fleet, purger, what, "/a/b").await.unwrap();
+            fleet.manner(FRESH, MILLI);
+            assert_eq!(post.await.unwrap(), new - 1);
+            for server in 0..2 {
+                assert_eq!(fleet.version(server, "/a/b").await, new, "{what} by {purger}");
+            }
+        }
+    }
+    // Otherwise it is.
+    let fleet = Fleet::new(2).await;
+    fleet.manner("cache-control: max-age=600 | content-location: /a/b", MILLI);
+    fleet.ask(0, "POST", "/a/b", &[]).await;
+    fleet.asked();
+    assert_eq!(fleet.version(0, "/a/b").await, 1);
+    assert_eq!(fleet.asked(), 0);
+}

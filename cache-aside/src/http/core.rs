@@ -388,6 +388,11 @@ impl Core {
         }
     }
 
+    /// How often [`announce`](Self::announce) ends the epoch of a URI.
+    pub(super) fn ends_by_announcing(&self) -> Stamp {
+        if self.fleet.is_some() { 2 } else { 1 }
+    }
+
     /// That of one URI, by one who cannot wait.
     pub(super) fn invalidate_later(self: &Arc<Self>, target: &Target) {
         self.engine.metrics.invalidated_key();
