@@ -632,3 +632,22 @@ async fn a_response_to_a_post_from_before_a_purge_is_not_stored() {
     assert_eq!(fleet.version(0, "/a/b").await, 1);
     assert_eq!(fleet.asked(), 0);
 }
+
+/// Who learns from the answer to a purge that the log has begun anew asks for nothing from
+/// before that.
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_is_told_in_another_life_holds_here_at_once() {
+    for what in ["prefix", "group"] {
+        let fleet = Fleet::new(2).await;
+        fleet.manner("cache-control: max-age=600 | cache-groups: \"g\"", MILLI);
+        fleet.store.flush();
+        assert_eq!(fleet.version(1, "/a/b").await, 1);
+        let new = fleet.change();
+        let purge = fleet.servers[0].purge.at_once();
+        match what {
+            "prefix" => purge.prefix(&uri("/a")).await.unwrap(),
+            _ => purge.group(&uri("/"), "g").await.unwrap(),
+        }
+        assert_eq!(fleet.version(0, "/a/b").await, new, "{what}");
+    }
+}

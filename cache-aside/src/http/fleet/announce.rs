@@ -1,9 +1,10 @@
 //! Telling the others.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use super::super::core::Core;
+use super::replica::Replica;
 use super::{Event, Fleet};
 use crate::shared::{Announcement, SharedError};
 
@@ -51,19 +52,31 @@ impl Fleet {
         let announcement = Announcement { message: &message, noted: event.noted() };
         match self.tier.ask_first(self.news.announce(&announcement)).await {
             Ok(position) => {
-                self.replica_mut().note(position.life, event, position.count);
+                let mut replica = self.replica_mut();
+                if replica.position().is_some_and(|known| known.life != position.life) {
+                    // What is known is of a log that is no more, and notes nothing of this.
+                    self.forget_news(replica);
+                } else {
+                    replica.note(position.life, event, position.count);
+                }
                 Ok(())
             }
             Err(SharedError::Full(_)) => {
                 // There is no room to say what was purged; there is to say that all was.
                 self.tier.ask_first(self.news.end_life()).await?;
-                self.replica_mut().lose();
-                self.trusted.store(0, Ordering::Release);
-                self.wake.notify_one();
+                self.forget_news(self.replica_mut());
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Begins anew, and trusts nothing until then.
+    fn forget_news(&self, mut replica: RwLockWriteGuard<'_, Replica>) {
+        replica.lose();
+        self.trusted.store(0, Ordering::Release);
+        drop(replica);
+        self.wake.notify_one();
     }
 
     /// Tells what is owed.
