@@ -369,14 +369,18 @@ impl Core {
     }
 
     /// Makes it hold here, and on every server. An error: not on the others yet.
-    pub(super) async fn announce(&self, event: Event) -> Result<(), SharedError> {
+    pub(super) async fn announce(self: &Arc<Self>, event: Event) -> Result<(), SharedError> {
         match event {
             Event::All => self.engine.metrics.invalidated_all(),
             Event::Uri(_) => self.engine.metrics.invalidated_key(),
             Event::Purged(_) | Event::Outdated(_) => {}
         }
         match &self.fleet {
-            Some(fleet) => fleet.announce(self, event).await,
+            Some(fleet) => {
+                // What is owed is told by who follows.
+                fleet.follow(self);
+                fleet.announce(self, event).await
+            }
             None => {
                 self.apply(&event);
                 Ok(())
@@ -384,12 +388,20 @@ impl Core {
         }
     }
 
+    /// How often [`announce`](Self::announce) ends the epoch of a URI.
+    pub(super) fn ends_by_announcing(&self) -> Stamp {
+        if self.fleet.is_some() { 2 } else { 1 }
+    }
+
     /// That of one URI, by one who cannot wait.
-    pub(super) fn invalidate_later(&self, target: &Target) {
+    pub(super) fn invalidate_later(self: &Arc<Self>, target: &Target) {
         self.engine.metrics.invalidated_key();
         let event = Event::Uri((*target.key).into());
         match &self.fleet {
-            Some(fleet) => fleet.owe(self, event),
+            Some(fleet) => {
+                fleet.follow(self);
+                fleet.owe(self, event);
+            }
             None => self.apply(&event),
         }
     }

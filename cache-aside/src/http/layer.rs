@@ -1,7 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use tower_layer::Layer;
 
 use super::builder::HttpCacheBuilder;
@@ -63,8 +62,8 @@ impl HttpCacheLayer {
 
     pub(super) fn new(core: Core) -> Self {
         let core = Arc::new(core);
-        if let (Some(fleet), Ok(runtime)) = (&core.fleet, Handle::try_current()) {
-            fleet.follow(&core, &runtime);
+        if let Some(fleet) = &core.fleet {
+            fleet.follow(&core);
         }
         Self { core }
     }

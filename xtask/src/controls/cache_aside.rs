@@ -312,4 +312,13 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "what servers share in Redis is judged by when what was purged",
         test: Test::live("http_shared", "purging::a_purge_by_one_holds_on_all"),
     },
+    Control {
+        krate: "cache-aside",
+        broken: "http_post",
+        protection: "the response to a POST from before a purge is not stored after it",
+        test: Test::cache_aside(
+            "http_shared",
+            "a_response_to_a_post_from_before_a_purge_is_not_stored",
+        ),
+    },
 ];

@@ -14,7 +14,8 @@ impl Fleet {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its end, it is owed. The first poll makes it hold here.
+    /// Dropped before its end, it is owed. The first poll makes it hold here, and the end
+    /// again.
     pub(in crate::http) async fn announce(
         &self,
         core: &Core,

@@ -19,9 +19,13 @@ use crate::shared::News;
 const QUESTIONS: u32 = 3;
 
 impl Fleet {
-    /// Starts to follow the log, unless that is done already.
-    pub(in crate::http) fn follow(self: &Arc<Self>, core: &Arc<Core>, runtime: &Handle) {
-        if !self.follows.load(Ordering::Relaxed) && !self.follows.swap(true, Ordering::AcqRel) {
+    /// Starts to follow the log, unless that is done already, or there is no runtime here.
+    pub(in crate::http) fn follow(self: &Arc<Self>, core: &Arc<Core>) {
+        if self.follows.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.follows.swap(true, Ordering::AcqRel) {
             let following = Following(Arc::clone(self));
             runtime.spawn(follow(following, Arc::downgrade(core)));
         }

@@ -324,9 +324,14 @@ impl<'b> Left<'b> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Empty;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::super::directives::RequestDirectives;
+    use super::super::super::reuse::{Standing, reuse};
+    use super::super::super::serve::{self, Ask};
+    use super::super::super::status::Status;
     use super::*;
 
     fn names() -> impl Strategy<Value = HeaderName> {
@@ -452,6 +457,23 @@ mod tests {
                 }
             }
             let _ = Pages.decode(&with);
+        }
+
+        /// Whatever it says, it is judged and served.
+        #[test]
+        fn no_response_in_it_makes_a_server_panic(
+            sheet in sheets(), now in prop_oneof![Just(0), any::<u64>()], ago in spans(),
+            range in "(bytes=)?[0-9]{0,2}-[0-9]{0,3}",
+        ) {
+            let stored = sheet.stored(now, ago, 0, 0, Shared::default());
+            let range = (http::header::RANGE, HeaderValue::try_from(range).unwrap());
+            let request = HeaderMap::from_iter([range]);
+            let _ = stored.useful_for(now, Duration::MAX);
+            let age = stored.head.age(now);
+            let standing = Standing { age, outdated: false, unsure: false };
+            let _ = reuse(&stored.head.terms, standing, &RequestDirectives::of(&request));
+            let ask = Ask { method: &http::Method::GET, headers: &request };
+            serve::stored::<Empty<Bytes>>(&stored, ask, now, Status::default(), "c");
         }
 
         /// Its age goes on from server to server, by the clock of the store, also where the

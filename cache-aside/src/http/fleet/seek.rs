@@ -49,7 +49,8 @@ pub(in crate::http) struct Permit {
     lease: Option<Lease>,
     /// No earlier than it was given.
     pub(super) leased: Tick,
-    /// What is stored there: all that stays there, beside what comes.
+    /// What is stored there, and stays there beside what comes. Nothing of what is here only:
+    /// that may have been dropped there by a purge that was not heard of here yet.
     pub(super) base: Variants,
 }
 
@@ -250,9 +251,7 @@ pub(in crate::http) async fn seek(
 impl Fleet {
     /// Whether what servers share may be asked for. It waits for the first news.
     async fn is_ready(self: &Arc<Self>, core: &Arc<Core>) -> bool {
-        if let Ok(runtime) = Handle::try_current() {
-            self.follow(core, &runtime);
-        }
+        self.follow(core);
         self.first_news(self.tier.settings.timeout).await;
         self.is_usable(core.now())
     }

@@ -40,7 +40,9 @@ local function current(candidate)
   local found = get(KEYS[1])
   if found and #found > 16 then
     local life, count = string.sub(found, 1, 16), tonumber(string.sub(found, 17))
-    if count and ",
+    local counts = count and count >= 0 and count < 2 ^ 48 and count % 1 == 0
+    local is_list = type(redis.pcall('LLEN', KEYS[2])) == 'number'
+    if counts and is_list and ",
             has_tables!(),
             r" then return life, count end
   end

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testbed::eventually;
 use testbed::link::Link;
-use testbed::redis::Redis;
+use testbed::redis::{Redis, Reply};
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{BOUND, Fleet, GROUPED, ask, uri, version};
@@ -198,6 +198,60 @@ async fn what_was_purged_does_not_come_back_with_the_loss_of_a_table() {
     }
 }
 
+/// What somebody else has written in the place of the log is no log: another one begins.
+#[tokio::test]
+async fn garbage_in_the_log_keeps_no_purge_back() {
+    let redis = Redis::start().await.unwrap();
+    let mut fleet = Fleet::new(&vec![redis.url(); 2]).await;
+    let key = |kind| format!("{{cache-aside:cache-aside:0}}{kind}");
+    let (count, messages) = (key("c"), key("j"));
+    for garbage in ["9007199254740992", "-1", "1.5", "nan", "inf", "1e300", "x", "list"] {
+        fleet.warm("/a/b").await;
+        if garbage == "list" {
+            redis.command(&["SET", &messages, "x"]).await.unwrap();
+        } else {
+            let Reply::Bytes(now) = redis.command(&["GET", &count]).await.unwrap() else {
+                panic!("no count")
+            };
+            let bent = [&now[..16], garbage.as_bytes()].concat();
+            redis.command(&[&b"SET"[..], count.as_bytes(), &bent]).await.unwrap();
+        }
+        let new = fleet.change();
+        assert!(crate::purging::purge(&fleet, 0, "prefix").await, "{garbage}");
+        if fleet.servers.len() < 3 {
+            fleet.add(&redis.url(), |builder| builder.staleness_bound(BOUND));
+        }
+        for server in 0..fleet.servers.len() {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "{garbage}, on {server}");
+        }
+    }
+}
+
+/// More is announced than the log has room for while one is away.
+#[tokio::test]
+async fn who_was_away_for_longer_than_the_log_reaches_begins_anew() {
+    let redis = Redis::start().await.unwrap();
+    let link = Link::to(redis.addr()).unwrap();
+    let urls = [redis.url(), redis.url_at(link.addr())];
+    let fleet = Fleet::new(&urls).await;
+    fleet.warm("/a/b").await;
+    link.cut();
+    let new = fleet.change();
+    let purge = fleet.servers[0].purge.at_once();
+    purge.prefix(&uri("/a")).await.unwrap();
+    for n in 0..1_100 {
+        purge.uri(&uri(&format!("/x{n}"))).await.unwrap();
+    }
+    link.heal();
+    sleep(BOUND).await;
+    for _ in 0..2 {
+        for server in 0..2 {
+            assert_eq!(fleet.version(server, "/a/b").await, new, "on {server}");
+        }
+        sleep(2 * BOUND).await;
+    }
+}
+
 #[tokio::test]
 async fn a_full_redis_is_purged_too() {
     let redis = Redis::builder().setting("maxmemory-policy", "noeviction").start().await;
@@ -230,7 +284,7 @@ async fn a_lease_whose_holder_is_gone_is_waited_for_only_so_long() {
     fleet.warm("/other").await;
     let lease = "{cache-aside:cache-aside:0}lhttp://h/a";
     let generation = redis.command(&["GET", "{cache-aside:cache-aside:0}g"]).await.unwrap();
-    let testbed::redis::Reply::Bytes(generation) = generation else { panic!("no generation") };
+    let Reply::Bytes(generation) = generation else { panic!("no generation") };
     let held = [&[1_u8; 16][..], &generation].concat();
     let words = [&b"SET"[..], lease.as_bytes(), &held, b"PX", b"60000"];
     redis.command(&words).await.unwrap();
