@@ -28,7 +28,9 @@ pub(crate) fn run(krate: &str, name: &str, seconds: u32) -> Result<Command, Stri
         .status();
     let status = status.map_err(|error| format!("cargo could not be started: {error}"))?;
     if !status.success() {
-        return Err(format!("{name} was not built; it needs a C++ compiler (apt install g++)"));
+        return Err(format!(
+            "{name} was not built, see above; it needs a C++ compiler (apt install g++)"
+        ));
     }
     let corpus = built.join("corpus").join(name);
     let made = fs::create_dir_all(&corpus);

@@ -84,6 +84,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("shard-router", &["placement", "two_shards", "tower_service"]),
 ];
 
+/// Crates that are fuzzed in the long test.
+const FUZZED: [&str; 2] = ["cache-aside", "jwt-refresh"];
+
 pub(crate) fn run(yes: bool) -> Result<(), String> {
     servers::provide(&[Need::Postgres, Need::Redis, Need::PgBouncer], yes)?;
     step(&["test", "--workspace", "--all-features"])?;
@@ -102,6 +105,11 @@ pub(crate) fn run(yes: bool) -> Result<(), String> {
         for example in *examples {
             run_example(krate, example)?;
         }
+    }
+    // Each is a workspace of its own, which the long test builds with the lock file that is there.
+    for krate in FUZZED {
+        let manifest = format!("{krate}/fuzz/Cargo.toml");
+        step(&["tree", "--locked", "--depth", "0", "--manifest-path", &manifest])?;
     }
     rfc::run()?;
     budget::check()?;
