@@ -318,7 +318,7 @@ pub(super) const CONTROLS: &[Control] = &[
         protection: "the response to a POST from before a purge is not stored after it",
         test: Test::cache_aside(
             "http_shared",
-            "a_response_to_a_post_from_before_a_purge_is_not_stored",
+            "overtaken::a_response_to_a_post_from_before_a_purge_is_not_stored",
         ),
     },
 ];
