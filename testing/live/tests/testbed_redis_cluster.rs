@@ -92,8 +92,10 @@ async fn a_replica_takes_over_from_a_master_that_died_or_hangs() {
     assert_eq!(cluster.nodes().len(), 6);
 
     let old = cluster.owner("k").await.unwrap();
-    old.command(&["SET", "k", "v"]).await.unwrap();
-    old.command(&["WAIT", "1", "10000"]).await.unwrap();
+    // WAIT is about what came over its own connection.
+    let mut client = old.client().await.unwrap();
+    client.command(&["SET", "k", "v"]).await.unwrap();
+    assert_eq!(client.command(&["WAIT", "1", "10000"]).await.unwrap().integer(), Some(1));
     old.kill().await.unwrap();
     let start = Instant::now();
     eventually(DEADLINE, async || !same(cluster.owner("k").await.unwrap(), old)).await;

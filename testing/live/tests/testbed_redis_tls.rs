@@ -90,7 +90,6 @@ async fn a_cluster_speaks_tls_with_clients_and_within() {
     assert_eq!(client.get("key7").await, Ok(7));
     assert!(link.accepted() > 0);
 
-    owner.command(&["WAIT", "1", "10000"]).await.unwrap();
     owner.kill().await.unwrap();
     eventually_ok(DEADLINE, async || client.set::<_, _, ()>("key7", 8).await).await;
     owner.restart().await.unwrap();
